@@ -1,0 +1,257 @@
+#include "appender.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "doorbell.h"
+#include "fault.h"
+#include "files.h"
+#include "guard.h"
+#include "retention.h"
+#include "waiters.h"
+
+/* How long to leave the making of a segment to a living process that began it, before making another in a race. */
+#define PREPARE_PATIENCE_NS UINT64_C(50000000)
+#define PREPARE_LOOK_NS 100000
+
+struct append {
+    struct shmq_appender *appender;
+    struct shmq_row *rows;
+    uint32_t count;
+    uint64_t bytes;
+    struct shmq_appended *appended;
+    bool wake;
+    uint64_t woken[SHMQ_MAX_SLOTS / 64];
+};
+
+static uint64_t largest_of(const struct shmq_row *rows, uint32_t count) {
+    uint64_t largest = 0;
+    for (uint32_t row = 0; row < count; row++) {
+        uint64_t bytes = (rows[row].key_bytes > 0 ? (uint64_t)rows[row].key_bytes : 0) +
+                         (rows[row].value_bytes > 0 ? (uint64_t)rows[row].value_bytes : 0) + rows[row].headers_bytes;
+        largest = bytes > largest ? bytes : largest;
+    }
+    return largest;
+}
+
+/* A2. Both limits are the topic's present ones. */
+static int check_limits(struct append *append) {
+    struct shmq_appender *appender = append->appender;
+    struct shmq_options options = shmq_options_now(appender->partition);
+    uint64_t largest = largest_of(append->rows, append->count);
+    uint64_t room = (uint64_t)shmq_segment_geometry(options.segment_bytes).data_units * SHMQ_UNIT_BYTES;
+    appender->fail.wanted = largest;
+    appender->fail.limit = options.max_message_bytes;
+    if (largest > options.max_message_bytes)
+        return shmq_fail(&appender->fail, SHMQ_E_TOO_LARGE, appender->partition->directory, "max_message_bytes");
+    appender->fail.wanted = append->bytes;
+    appender->fail.limit = room;
+    if (append->bytes > room || append->count > SHMQ_MAX_COUNT)
+        return shmq_fail(&appender->fail, SHMQ_E_TOO_LARGE, appender->partition->directory, "segment_bytes");
+    return SHMQ_OK;
+}
+
+static void stamp(struct append *append, bool log_append_time) {
+    int64_t now = -1;
+    for (uint32_t row = 0; row < append->count; row++)
+        if (log_append_time || append->rows[row].timestamp_ms < 0)
+            append->rows[row].timestamp_ms = now >= 0 ? now : (now = (int64_t)shmq_wall_ms());
+}
+
+static int append_guarded(void *argument) {
+    struct append *append = argument;
+    struct shmq_appender *appender = append->appender;
+    struct shmq_segment *segment = &appender->segment;
+    const struct shmq_configuration *words = &appender->partition->ring.control->configuration;
+    if (shmq_partition_is_deleted(appender->partition))
+        return SHMQ_E_DELETED;
+    int result = check_limits(append);
+    if (result != SHMQ_OK)
+        return result;
+    if (!segment->header) {
+        appender->finished = 0;
+        return SHMQ_ROLL;
+    }
+    bool log_append_time = shmq_load_relaxed(&words->timestamp_type) != 0; /* PAIR options */
+    stamp(append, log_append_time);
+    struct shmq_claim claim;
+    result = shmq_journal_claim(&segment->journal, appender->partition->process->owner,
+                                (uint32_t)shmq_batch_units(append->bytes), append->count, &claim);
+    if (result != SHMQ_OK) {
+        appender->finished = segment->journal.incarnation;
+        return result == SHMQ_E_CORRUPT ? (appender->fail.pos = SHMQ_PAGE_BYTES + 8 * (uint64_t)claim.index, result)
+                                        : SHMQ_ROLL;
+    }
+    shmq_batch_write(segment->data + (uint64_t)claim.start_pos * SHMQ_UNIT_BYTES, append->rows, append->count,
+                     append->bytes, appender->attempt, log_append_time ? SHMQ_ATTRIBUTE_LOG_APPEND_TIME : 0,
+                     segment->crc, segment->crc_seed);
+    SHMQ_FAULT("append.copied");
+    result = shmq_journal_commit(&segment->journal, &claim);
+    if (result != SHMQ_OK)
+        return result;
+    append->appended->base_offset = segment->base_offset + claim.first_count;
+    append->appended->timestamp_ms = append->rows->timestamp_ms;
+    shmq_waiters_wake(&appender->partition->ring.control->readers_waiting, append->woken);
+    return SHMQ_OK;
+}
+
+static int fail_corrupt(struct shmq_appender *appender) {
+    struct shmq_segment *segment = &appender->segment;
+    shmq_segment_path(appender->partition, segment->seq, segment->journal.incarnation, appender->fail.path);
+    return shmq_fail(&appender->fail, SHMQ_E_CORRUPT, appender->fail.path, "a journal word breaks the format");
+}
+
+int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, uint32_t count, struct shmq_appended *appended) {
+    struct append append = {.appender = appender,
+                            .rows = rows,
+                            .count = count,
+                            .bytes = shmq_batch_bytes(rows, count),
+                            .appended = appended};
+    appender->wanted_bytes = append.bytes;
+    for (;;) {
+        int result = shmq_guarded(append_guarded, &append, &appender->fail, appender->partition->directory);
+        if (result == SHMQ_LOST) {
+            /* We were taken for dead. Nobody has read the batch: append it again, with a lock that is ours. */
+            appender->aborted++;
+            result = shmq_process_renew(appender->partition->process, &appender->fail);
+            if (result != SHMQ_OK)
+                return result;
+            if (++appender->attempt < SHMQ_APPEND_ATTEMPTS)
+                continue;
+            result = SHMQ_E_ABORTED;
+        }
+        if (result == SHMQ_OK)
+            shmq_doorbell_ring_all(appender->partition->process, append.woken);
+        if (result != SHMQ_ROLL)
+            appender->attempt = 0;
+        return result == SHMQ_E_CORRUPT ? fail_corrupt(appender) : result;
+    }
+}
+
+struct roll {
+    struct shmq_appender *appender;
+    uint64_t seq, incarnation, advice;
+    uint32_t end_count;
+    struct shmq_options options;
+    enum shmq_seq_state state;
+};
+
+static int look_at_next(void *argument) {
+    struct roll *roll = argument;
+    const struct shmq_partition *partition = roll->appender->partition;
+    uint64_t incarnation;
+    if (shmq_partition_is_deleted(partition))
+        return SHMQ_E_DELETED;
+    roll->options = shmq_options_now(partition);
+    roll->state = shmq_ring_look(&partition->ring, roll->seq, &incarnation);
+    roll->advice = shmq_load_acquire(&partition->ring.control->preparer); /* PAIR advice: begin() */
+    return SHMQ_OK;
+}
+
+/* Advice for others that would prepare the same segment; a number for its file. */
+static int begin(void *argument) {
+    struct roll *roll = argument;
+    const struct shmq_partition *partition = roll->appender->partition;
+    struct shmq_control *control = partition->ring.control;
+    uint64_t mine = roll->seq << SHMQ_OWNER_BITS | partition->process->owner;
+    /* PAIR advice: losing this race only means that two prepare. */
+    if (!SHMQ_SHARED("roll.advise", shmq_cas(&control->preparer, &roll->advice, mine)))
+        return SHMQ_LOST;
+    roll->incarnation = SHMQ_SHARED("roll.number", shmq_fetch_add(&control->next_incarnation, 1)) + 1;
+    return roll->incarnation <= SHMQ_MAX_INCARNATION ? SHMQ_OK : SHMQ_E_CORRUPT;
+}
+
+static int seal(void *argument) {
+    struct roll *roll = argument;
+    int result = shmq_journal_seal(&roll->appender->segment.journal, &roll->end_count);
+    return result == SHMQ_SEALED ? SHMQ_OK : result;
+}
+
+static int publish(void *argument) {
+    struct roll *roll = argument;
+    return shmq_ring_publish(&roll->appender->partition->ring, roll->seq, roll->incarnation);
+}
+
+static bool another_prepares(const struct roll *roll) {
+    uint32_t owner = (uint32_t)(roll->advice & ((1u << SHMQ_OWNER_BITS) - 1));
+    const struct shmq_process *process = roll->appender->partition->process;
+    return roll->advice && roll->advice >> SHMQ_OWNER_BITS == roll->seq && owner != process->owner &&
+           shmq_owner_life(process, owner) == SHMQ_LIFE_ALIVE;
+}
+
+/* Wait for a living process that prepares this very segment, but not for long: it may be stopped. OK: it is there. */
+static int leave_it_to_another(struct roll *roll) {
+    struct shmq_appender *appender = roll->appender;
+    uint64_t deadline = shmq_now_ns() + PREPARE_PATIENCE_NS;
+    for (;;) {
+        int result = shmq_guarded(look_at_next, roll, &appender->fail, appender->partition->directory);
+        if (result != SHMQ_OK)
+            return result;
+        if (roll->state != SHMQ_SEQ_FUTURE)
+            return SHMQ_OK;
+        if (shmq_now_ns() > deadline || !another_prepares(roll))
+            return SHMQ_NOTHING;
+        struct timespec pause = {.tv_nsec = PREPARE_LOOK_NS};
+        nanosleep(&pause, NULL);
+    }
+}
+
+/* Prepare the file of roll->seq aside and publish it; the loser of a race removes its own file. */
+static int make_segment(struct roll *roll, uint64_t base_offset) {
+    struct shmq_appender *appender = roll->appender;
+    struct shmq_partition *partition = appender->partition;
+    int result = leave_it_to_another(roll);
+    if (result != SHMQ_NOTHING)
+        return result;
+    result = shmq_guarded(begin, roll, &appender->fail, partition->directory);
+    if (result == SHMQ_LOST)
+        return SHMQ_OK; /* somebody else began just now: look again */
+    struct shmq_segment fresh = {0};
+    if (result == SHMQ_OK)
+        result = shmq_segment_create(partition, roll->seq, roll->incarnation, base_offset, roll->options.segment_bytes,
+                                     roll->options.crc, &fresh, &appender->fail);
+    if (result != SHMQ_OK)
+        return result;
+    result = shmq_guarded(publish, roll, &appender->fail, partition->directory);
+    if (result == SHMQ_OK) {
+        shmq_segment_unmap(&appender->segment);
+        appender->segment = fresh;
+        appender->rolled++;
+        return SHMQ_OK;
+    }
+    char path[SHMQ_PATH_BYTES];
+    shmq_segment_path(partition, roll->seq, roll->incarnation, path);
+    shmq_segment_unmap(&fresh);
+    unlink(path);
+    return result == SHMQ_LOST ? SHMQ_OK : result;
+}
+
+int shmq_appender_roll(struct shmq_appender *appender) {
+    struct shmq_partition *partition = appender->partition;
+    struct shmq_segment *segment = &appender->segment;
+    int result = shmq_segment_map_head(partition, segment, &appender->fail);
+    struct roll roll = {.appender = appender};
+    uint64_t base_offset = 0;
+    if (result == SHMQ_OK) {
+        if (segment->journal.incarnation != appender->finished)
+            return SHMQ_OK; /* a newer segment is there already */
+        roll.seq = segment->seq + 1;
+        result = shmq_retention_make_room(partition, roll.seq, &appender->only_self, &appender->fail);
+        if (result != SHMQ_OK)
+            return result;
+        result = shmq_guarded(seal, &roll, &appender->fail, partition->directory);
+        if (result == SHMQ_E_CORRUPT)
+            return fail_corrupt(appender);
+        base_offset = segment->base_offset + roll.end_count;
+    }
+    if (result != SHMQ_OK && result != SHMQ_NOTHING)
+        return result;
+    return make_segment(&roll, base_offset);
+}
+
+void shmq_appender_close(struct shmq_appender *appender) {
+    shmq_segment_unmap(&appender->segment);
+}

@@ -1,0 +1,47 @@
+/* Appending to one partition: claim, copy, commit, and rolling to the next segment.
+ *
+ * INVARIANTS
+ *   A1  Claim to commit runs without a lock, an allocation or a wait for anybody.
+ *   A2  Limits are checked before anything is sealed: a batch that no segment could hold changes nothing.
+ *   A3  OK is returned only after the commit: from then on the record survives the death of every process.
+ * One thread at a time may use an appender; the glue sees to that. */
+#ifndef SHMQ_APPENDER_H
+#define SHMQ_APPENDER_H
+
+#include "batch.h"
+#include "segment.h"
+
+#define SHMQ_APPEND_ATTEMPTS 3
+
+struct shmq_appender {
+    struct shmq_partition *partition;
+    struct shmq_segment segment; /* the one appended to last */
+    uint64_t finished;           /* incarnation of the segment that the last ROLL was about, 0 for none */
+    bool only_self;              /* with FULL: the readers that hold the space belong to this very thread */
+    uint8_t attempt;             /* how often the append under way was aborted */
+    uint64_t wanted_bytes;       /* of the append under way */
+    uint64_t rolled, aborted;    /* counters */
+    struct shmq_fail fail;
+};
+
+struct shmq_appended {
+    uint64_t base_offset;
+    int64_t timestamp_ms; /* of the first record, as stored */
+};
+
+/* Append `count` rows as one batch. A row's timestamp below 0 means now.
+ *
+ * OK. ROLL: call shmq_appender_roll(), then again. E_TOO_LARGE: `fail.wanted` bytes, `fail.limit` allowed, and
+ * `fail.what` names the limit. E_ABORTED: a healer took this process for dead SHMQ_APPEND_ATTEMPTS times. E_DELETED,
+ * E_CORRUPT, E_STORAGE. Nothing was appended unless OK. */
+int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, uint32_t count, struct shmq_appended *appended);
+
+/* Go to the newest segment, making it if need be. Makes system calls and may take milliseconds.
+ *
+ * OK: append again. FULL: retention "consumed" keeps everything; wait and call again. Errors as above and
+ * E_STORAGE_FULL. */
+int shmq_appender_roll(struct shmq_appender *appender);
+
+void shmq_appender_close(struct shmq_appender *appender);
+
+#endif

@@ -1,0 +1,365 @@
+/* THE FORMAT: every byte that shmq keeps in files and shared memory.
+ *
+ * All numbers are little-endian. A place in a file is `pos`, in bytes; `offset` is a record's number in its partition;
+ * a `unit` is 64 bytes of a segment's data area. Words of type shmq_a64 change while others look; everything else is
+ * written by one process before anybody else can see the file.
+ *
+ *
+ * PROCS FILE, one per broker: `procs` beside the empty lock file `procs.lock`
+ *
+ *   pos  size  field         meaning
+ *     0     8  magic         "SHMQPRC1"
+ *     8     4  version       SHMQ_LAYOUT_VERSION; a reader refuses any other
+ *    12     4  incompat      feature bits; an unknown one: refuse
+ *    16     4  slots         number of process slots, 1 to 1024
+ *    20     4  header_crc    CRC32C of the bytes before it and of instance
+ *    24     8  instance      random number of this broker; it is part of every doorbell's name
+ *  4096   128  slot 0        then one slot every 128 bytes
+ *
+ *   Slot: the process that holds byte n of procs.lock with a POSIX record lock owns slot n and alone writes it.
+ *     0     8  tenancy       epoch << 1 | live; the epoch rises by one with each tenant and is never 0 when live
+ *     8     8  pid           in the tenant's pid namespace
+ *    16     8  start_time    field 22 of /proc/PID/stat
+ *    24     8  pid_namespace inode of /proc/self/ns/pid
+ *    32    96  reserved      0 (heartbeat and last-poll stamps of groups)
+ *
+ *   A tenant (slot, epoch) is alive if and only if: (1) tenancy == epoch << 1 | 1, and (2) byte n of procs.lock is
+ *   locked. Nothing in the log's safety depends on the answer.
+ *
+ *
+ * CONTROL FILE, one per partition: `control`
+ *
+ *   pos  size  field            meaning
+ *     0     8  magic            "SHMQCTL1"
+ *     8     4  version          SHMQ_LAYOUT_VERSION
+ *    12     4  incompat         feature bits; an unknown one: refuse
+ *    16     4  partition        number of this partition
+ *    20     4  ring_slots       entries of the ring, 4 to 65536
+ *    24     8  topic_id         random number of the topic
+ *    32     4  header_crc       CRC32C of bytes 0 to 31
+ *    64    96  configuration    one word each, changed by `alter_configs` while the log runs:
+ *                               segment_bytes, retention_bytes, retention_ms, retention (0 delete, 1 consumed),
+ *                               max_message_bytes, crc (0, 1), timestamp_type (0 create, 1 log append),
+ *                               claim_timeout_ms, deleted (0, 1), 3 reserved
+ *   192     8  next_incarnation number for the next segment file; rises by one with each
+ *   256     8  head_seq         hint: a segment at or before the newest one
+ *   320     8  tail_seq         hint: a segment at or before the oldest one
+ *   384     8  preparer         advice: who prepares which segment (seq << 15 | owner as in a journal word)
+ *   512   128  readers waiting  one bit per process slot
+ *   640   128  producers waiting one bit per process slot (retention "consumed")
+ *  1024 16384  readers          256 entries of 64 bytes, a reader each: owner (0: free; joining << 63 | epoch << 10 |
+ *                               slot), next offset, first segment still needed, thread that reads
+ * 20480     8  ring[0]          then 8 bytes per ring slot: state:2 | lap:24 | incarnation:38
+ *
+ *   Segment seq s has ring slot s % ring_slots and lap s / ring_slots. A ring word goes FREE(lap) -> LIVE(lap,
+ *   incarnation) -> FREE(lap + 1) -> ... and never back. The log is the segments LIVE from the oldest to the newest
+ *   seq, without a gap.
+ *
+ *
+ * SEGMENT FILE: `<seq, 20 digits>-<incarnation, 10 hex digits>.segment`
+ *
+ *   pos  size  field         meaning
+ *     0     8  magic         "SHMQSEG1"
+ *     8     4  version       SHMQ_LAYOUT_VERSION
+ *    12     4  incompat      feature bits; an unknown one: refuse
+ *    16     4  partition
+ *    20     4  flags         bit 0: batches carry a CRC
+ *    24     8  topic_id
+ *    32     8  incarnation   this file; never used twice in a partition
+ *    40     8  seq           place in the log
+ *    48     8  base_offset   offset of the first record; never changes
+ *    56     8  created_ms    since the epoch
+ *    64     4  journal_words J
+ *    68     4  data_units    U
+ *    72     8  data_pos      4096 + 8 J, rounded up to a page
+ *    80     4  header_crc    CRC32C of bytes 0 to 79
+ *   128     8  max_timestamp_ms + 1; 0 while unknown; only written once every claim is settled, always the same value
+ *   256   128  reserved      0 (pins, one bit per process slot)
+ *  4096   8 J  journal
+ *    data_pos  64 U data     the file ends behind it
+ *
+ *   A journal word is one append (a batch of 1 or more records):
+ *
+ *     EMPTY      incarnation:61                                              | 1:3
+ *     CLAIMED    end_count:22 | end_pos:24 | owner epoch:5 | owner slot:10   | 2:3
+ *     COMMITTED  as CLAIMED                                                  | 3:3
+ *     ABORTED    as CLAIMED                                                  | 4:3
+ *     SEALED     end_count and end_pos of the word before, owner 0           | 5:3
+ *
+ *   EMPTY -> CLAIMED -> COMMITTED | ABORTED, EMPTY -> SEALED, and never back. end_pos counts units of the data area,
+ *   end_count records of the segment; both include the batch itself. It begins where the word before ends.
+ *
+ *   A journal is valid if and only if: (1) every word has one of the five states; (2) EMPTY words are a suffix and
+ *   carry the file's incarnation; (3) among the others end_pos and end_count rise strictly, and end_pos <= U; (4)
+ *   SEALED is the last word before the EMPTY ones, or the very last; it alone may be the very last.
+ *
+ *   BATCH, at the start of its units:
+ *     0     4  crc           CRC32C of what follows, seeded with the CRC of incarnation and base_offset; 0 if unused
+ *     4     4  payload_bytes
+ *     8     8  timestamp_ms  of the first record
+ *    16     4  count         records
+ *    20     1  kind          1 value: the payload is one record's value, without key and headers; 2 rows
+ *    21     1  attributes    bit 0: timestamps are log append time
+ *    22     1  attempt       how often this append was aborted before; a healer gives it more time
+ *    23     1  reserved      0
+ *    24        payload
+ *
+ *   Rows: per record key_bytes i32 (-1: none), value_bytes i32 (-1: none), headers_bytes u32, reserved u32,
+ *   timestamp_ms i64, then key, value, headers. Headers: count u32, then per header key_bytes u32, value_bytes i32
+ *   (-1: none), key (UTF-8), value.
+ *
+ *   A COMMITTED batch is valid if and only if: (1) 24 + payload_bytes fits its units, and would not fit one unit
+ *   less; (2) count is the difference of the end_counts; (3) the kind is known and its rows fill the payload exactly;
+ *   (4) the CRC matches where the segment has CRCs. What lies in an ABORTED batch is never looked at. */
+#ifndef SHMQ_LAYOUT_H
+#define SHMQ_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "atomic.h"
+
+#define SHMQ_LAYOUT_VERSION 1u
+#define SHMQ_PAGE_BYTES 4096u
+#define SHMQ_UNIT_BYTES 64u
+
+#define SHMQ_PROCS_MAGIC "SHMQPRC1"
+#define SHMQ_CONTROL_MAGIC "SHMQCTL1"
+#define SHMQ_SEGMENT_MAGIC "SHMQSEG1"
+
+/* Process slots. */
+#define SHMQ_SLOT_BITS 10
+#define SHMQ_MAX_SLOTS (1u << SHMQ_SLOT_BITS)
+
+struct shmq_procs_header {
+    char magic[8];
+    uint32_t version;
+    uint32_t incompat;
+    uint32_t slots;
+    uint32_t header_crc;
+    uint64_t instance;
+};
+
+struct shmq_slot {
+    shmq_a64 tenancy;
+    shmq_a64 pid;
+    shmq_a64 start_time;
+    shmq_a64 pid_namespace;
+    uint64_t reserved[12];
+};
+
+_Static_assert(sizeof(struct shmq_slot) == 128, "file format");
+_Static_assert(offsetof(struct shmq_procs_header, instance) == 24, "file format");
+
+/* Control file. */
+#define SHMQ_READERS 256u
+#define SHMQ_MIN_RING_SLOTS 4u
+#define SHMQ_MAX_RING_SLOTS 65536u
+
+enum shmq_retention { SHMQ_RETENTION_DELETE = 0, SHMQ_RETENTION_CONSUMED = 1 };
+
+struct shmq_control_header {
+    char magic[8];
+    uint32_t version;
+    uint32_t incompat;
+    uint32_t partition;
+    uint32_t ring_slots;
+    uint64_t topic_id;
+    uint32_t header_crc;
+    uint32_t reserved[7];
+};
+
+struct shmq_configuration {
+    shmq_a64 segment_bytes;
+    shmq_a64 retention_bytes;
+    shmq_a64 retention_ms;
+    shmq_a64 retention;
+    shmq_a64 max_message_bytes;
+    shmq_a64 crc;
+    shmq_a64 timestamp_type;
+    shmq_a64 claim_timeout_ms;
+    shmq_a64 deleted;
+    shmq_a64 reserved[3];
+};
+
+struct shmq_bitmap {
+    shmq_a64 words[SHMQ_MAX_SLOTS / 64];
+};
+
+struct shmq_reader_entry {
+    shmq_a64 owner;
+    shmq_a64 offset;
+    shmq_a64 seq;
+    shmq_a64 thread;
+    uint64_t reserved[4];
+};
+
+struct shmq_control {
+    struct shmq_control_header header;
+    struct shmq_configuration configuration;
+    uint64_t reserved0[4];
+    shmq_a64 next_incarnation;
+    uint64_t reserved1[7];
+    shmq_a64 head_seq;
+    uint64_t reserved2[7];
+    shmq_a64 tail_seq;
+    uint64_t reserved3[7];
+    shmq_a64 preparer;
+    uint64_t reserved4[15];
+    struct shmq_bitmap readers_waiting;
+    struct shmq_bitmap producers_waiting;
+    uint64_t reserved5[32];
+    struct shmq_reader_entry readers[SHMQ_READERS];
+    uint64_t reserved6[384];
+    shmq_a64 ring[];
+};
+
+_Static_assert(sizeof(struct shmq_reader_entry) == 64, "file format");
+_Static_assert(offsetof(struct shmq_control, configuration) == 64, "file format");
+_Static_assert(offsetof(struct shmq_control, next_incarnation) == 192, "file format");
+_Static_assert(offsetof(struct shmq_control, head_seq) == 256, "file format");
+_Static_assert(offsetof(struct shmq_control, tail_seq) == 320, "file format");
+_Static_assert(offsetof(struct shmq_control, preparer) == 384, "file format");
+_Static_assert(offsetof(struct shmq_control, readers_waiting) == 512, "file format");
+_Static_assert(offsetof(struct shmq_control, producers_waiting) == 640, "file format");
+_Static_assert(offsetof(struct shmq_control, readers) == 1024, "file format");
+_Static_assert(offsetof(struct shmq_control, ring) == 20480, "file format");
+
+static inline uint64_t shmq_control_bytes(uint32_t ring_slots) {
+    return sizeof(struct shmq_control) + 8 * (uint64_t)ring_slots;
+}
+
+/* Ring words. */
+enum shmq_ring_state { SHMQ_RING_FREE = 1, SHMQ_RING_LIVE = 2 };
+#define SHMQ_LAP_BITS 24
+#define SHMQ_INCARNATION_BITS 38
+#define SHMQ_MAX_INCARNATION ((UINT64_C(1) << SHMQ_INCARNATION_BITS) - 1)
+
+static inline uint64_t shmq_ring_word(enum shmq_ring_state state, uint64_t lap, uint64_t incarnation) {
+    return (uint64_t)state | (lap & ((1u << SHMQ_LAP_BITS) - 1)) << 2 | incarnation << (2 + SHMQ_LAP_BITS);
+}
+
+static inline uint32_t shmq_ring_state(uint64_t word) {
+    return (uint32_t)(word & 3);
+}
+
+static inline uint64_t shmq_ring_lap(uint64_t word) {
+    return word >> 2 & ((1u << SHMQ_LAP_BITS) - 1);
+}
+
+static inline uint64_t shmq_ring_incarnation(uint64_t word) {
+    return word >> (2 + SHMQ_LAP_BITS);
+}
+
+/* Segment file. */
+#define SHMQ_FLAG_CRC 1u
+#define SHMQ_MIN_SEGMENT_BYTES (UINT64_C(64) << 10)
+#define SHMQ_MAX_SEGMENT_BYTES (UINT64_C(512) << 20)
+
+struct shmq_segment_header {
+    char magic[8];
+    uint32_t version;
+    uint32_t incompat;
+    uint32_t partition;
+    uint32_t flags;
+    uint64_t topic_id;
+    uint64_t incarnation;
+    uint64_t seq;
+    uint64_t base_offset;
+    uint64_t created_ms;
+    uint32_t journal_words;
+    uint32_t data_units;
+    uint64_t data_pos;
+    uint32_t header_crc;
+    uint32_t reserved0[11];
+    shmq_a64 max_timestamp;
+    uint64_t reserved1[15];
+    struct shmq_bitmap pins;
+};
+
+_Static_assert(offsetof(struct shmq_segment_header, base_offset) == 48, "file format");
+_Static_assert(offsetof(struct shmq_segment_header, header_crc) == 80, "file format");
+_Static_assert(offsetof(struct shmq_segment_header, max_timestamp) == 128, "file format");
+_Static_assert(offsetof(struct shmq_segment_header, pins) == 256, "file format");
+_Static_assert(sizeof(struct shmq_segment_header) <= SHMQ_PAGE_BYTES, "the journal begins on the second page");
+
+/* Journal words. */
+enum shmq_state {
+    SHMQ_EMPTY = 1,
+    SHMQ_CLAIMED = 2,
+    SHMQ_COMMITTED = 3,
+    SHMQ_ABORTED = 4,
+    SHMQ_SEAL = 5,
+};
+
+#define SHMQ_EPOCH_BITS 5
+#define SHMQ_OWNER_BITS (SHMQ_SLOT_BITS + SHMQ_EPOCH_BITS)
+#define SHMQ_POS_BITS 24
+#define SHMQ_COUNT_BITS 22
+#define SHMQ_MAX_UNITS ((1u << SHMQ_POS_BITS) - 1)
+#define SHMQ_MAX_COUNT ((1u << SHMQ_COUNT_BITS) - 1)
+
+_Static_assert(3 + SHMQ_OWNER_BITS + SHMQ_POS_BITS + SHMQ_COUNT_BITS == 64, "a journal word is full");
+_Static_assert(SHMQ_MAX_SEGMENT_BYTES / SHMQ_UNIT_BYTES <= SHMQ_MAX_UNITS, "every position has a number");
+
+/* Who claims: slot and the epoch's low bits, as they stand in a journal word. */
+static inline uint32_t shmq_owner(uint32_t slot, uint64_t epoch) {
+    return slot | (uint32_t)(epoch & ((1u << SHMQ_EPOCH_BITS) - 1)) << SHMQ_SLOT_BITS;
+}
+
+static inline uint64_t shmq_word(enum shmq_state state, uint32_t owner, uint32_t end_pos, uint32_t end_count) {
+    return (uint64_t)state | (uint64_t)owner << 3 | (uint64_t)end_pos << (3 + SHMQ_OWNER_BITS) |
+           (uint64_t)end_count << (3 + SHMQ_OWNER_BITS + SHMQ_POS_BITS);
+}
+
+static inline uint64_t shmq_empty_word(uint64_t incarnation) {
+    return (uint64_t)SHMQ_EMPTY | incarnation << 3;
+}
+
+static inline enum shmq_state shmq_word_state(uint64_t word) {
+    return (enum shmq_state)(word & 7);
+}
+
+static inline uint64_t shmq_word_with_state(uint64_t word, enum shmq_state state) {
+    return (word & ~UINT64_C(7)) | (uint64_t)state;
+}
+
+static inline uint32_t shmq_word_owner(uint64_t word) {
+    return (uint32_t)(word >> 3) & ((1u << SHMQ_OWNER_BITS) - 1);
+}
+
+static inline uint32_t shmq_word_pos(uint64_t word) {
+    return (uint32_t)(word >> (3 + SHMQ_OWNER_BITS)) & SHMQ_MAX_UNITS;
+}
+
+static inline uint32_t shmq_word_count(uint64_t word) {
+    return (uint32_t)(word >> (3 + SHMQ_OWNER_BITS + SHMQ_POS_BITS));
+}
+
+/* Batches. */
+enum shmq_kind { SHMQ_KIND_VALUE = 1, SHMQ_KIND_ROWS = 2 };
+#define SHMQ_ATTRIBUTE_LOG_APPEND_TIME 1u
+
+struct shmq_batch {
+    uint32_t crc;
+    uint32_t payload_bytes;
+    uint64_t timestamp_ms;
+    uint32_t count;
+    uint8_t kind;
+    uint8_t attributes;
+    uint8_t attempt;
+    uint8_t reserved;
+};
+
+struct shmq_row_header {
+    int32_t key_bytes;
+    int32_t value_bytes;
+    uint32_t headers_bytes;
+    uint32_t reserved;
+    int64_t timestamp_ms;
+};
+
+_Static_assert(sizeof(struct shmq_batch) == 24, "file format");
+_Static_assert(sizeof(struct shmq_row_header) == 24, "file format");
+
+#endif

@@ -1,0 +1,97 @@
+/* The glue's own types: Python objects around the core. Nothing here knows Kafka's words beyond a record's fields. */
+#ifndef SHMQ_PY_CORE_H
+#define SHMQ_PY_CORE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <pthread.h>
+
+#include "appender.h"
+#include "doorbell.h"
+#include "partition.h"
+#include "reader.h"
+
+/* Copies larger than this let the GIL go. */
+#define SHMQ_LONG_COPY_BYTES 65536
+
+typedef struct {
+    PyObject_HEAD
+    struct shmq_process *process; /* NULL when closed */
+} ProcessObject;
+
+typedef struct {
+    PyObject_HEAD
+    ProcessObject *process;
+    struct shmq_partition *partition; /* NULL when closed */
+    PyObject *topic;
+    int number;
+} PartitionObject;
+
+/* An appender is used by one thread at a time. Short appends hold the GIL from start to end; long ones count themselves
+ * in `busy` under the GIL, let it go and take `mutex`. A short one that finds `busy` above 0 goes the long way. */
+typedef struct {
+    PyObject_HEAD
+    PartitionObject *partition;
+    struct shmq_appender appender;
+    pthread_mutex_t mutex;
+    int busy;
+    int last_result; /* of the last append that failed */
+} AppenderObject;
+
+typedef struct {
+    PyObject_HEAD
+    PartitionObject *partition; /* NULL when closed */
+    PyObject *key;              /* TopicPartition */
+    struct shmq_reader reader;
+    char paused, unset;
+} ReaderObject;
+
+extern PyTypeObject ProcessType, PartitionType, AppenderType, ReaderType, RecordType, FutureType, TopicType,
+    ProducerCoreType, ConsumerCoreType;
+
+/* py_error.c: hooks that Python sets. */
+extern PyObject *shmq_record_metadata; /* shmq.types.RecordMetadata */
+extern PyObject *shmq_topic_partition; /* shmq.types.TopicPartition */
+extern PyObject *shmq_create_doorbell, *shmq_unlink_doorbell;
+PyObject *shmq_py_set_hooks(PyObject *module, PyObject *args, PyObject *kwargs);
+
+/* Set the Python exception for a negative result; always returns NULL. */
+PyObject *shmq_raise(int result, const struct shmq_fail *fail, PyObject *topic, int partition);
+/* Set an exception by its code and a dict that is built by Py_BuildValue(format, ...). */
+PyObject *shmq_raise_code(const char *code, const char *format, ...);
+PyObject *shmq_raise_closed(const char *what);
+
+/* py_process.c */
+int shmq_py_ensure_doorbell(ProcessObject *self);
+int shmq_parse_options(PyObject *kwargs, struct shmq_options *options);
+
+/* py_appender.c: append with waiting for space until `deadline_ns`; 0, or -1 with an exception set. */
+int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, uint64_t bytes, uint64_t max_block_ms,
+                   struct shmq_appended *appended);
+
+/* py_future.c */
+PyObject *shmq_future_new(PyObject *topic, int partition, uint64_t offset, int64_t timestamp_ms,
+                          const struct shmq_row *row);
+
+/* py_record.c */
+typedef struct {
+    PyObject_HEAD
+    PyObject *topic, *key, *value, *headers; /* NULL key or value: None; NULL headers: an empty list on demand */
+    int64_t offset, timestamp_ms;
+    int partition, timestamp_type;
+    int key_bytes, value_bytes, headers_bytes;
+} RecordObject;
+
+/* Serialized size -1 where there is none. */
+RecordObject *shmq_record_new(PyObject *topic, int partition, const struct shmq_view *view);
+
+/* py_headers.c: encode [(str, bytes)] to bytes or NULL with an exception; decode to a new list. */
+PyObject *shmq_headers_encode(PyObject *headers);
+PyObject *shmq_headers_decode(const uint8_t *bytes, uint32_t length);
+/* Bytes of the keys and values alone, as Kafka counts them; -1 without headers. */
+int shmq_headers_size(const void *encoded, uint32_t length);
+
+/* py_murmur.c: Java's murmur2, as Kafka's clients place keys by. */
+uint32_t shmq_murmur2(const uint8_t *data, size_t bytes);
+
+#endif

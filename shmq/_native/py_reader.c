@@ -1,0 +1,231 @@
+/* Reader: a place in one partition; and turning the views at that place into records. */
+#include "files.h"
+#include "py_reader.h"
+
+static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"partition", "key", "check_crcs", NULL};
+    PartitionObject *partition;
+    PyObject *key;
+    int check_crcs = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O|p:Reader", names, &PartitionType, &partition, &key, &check_crcs))
+        return NULL;
+    ReaderObject *self = (ReaderObject *)type->tp_alloc(type, 0);
+    if (!self)
+        return NULL;
+    self->partition = (PartitionObject *)Py_NewRef((PyObject *)partition);
+    self->key = Py_NewRef(key);
+    shmq_reader_init(&self->reader, partition->partition, check_crcs);
+    return (PyObject *)self;
+}
+
+static void release(ReaderObject *self) {
+    if (!self->partition)
+        return;
+    if (self->partition->partition->fork_count != shmq_fork_count())
+        self->reader.entry = -1; /* the registration is the parent's */
+    shmq_reader_close(&self->reader);
+    Py_CLEAR(self->partition);
+}
+
+static void reader_dealloc(ReaderObject *self) {
+    release(self);
+    Py_XDECREF(self->key);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyObject *reader_close(ReaderObject *self, PyObject *Py_UNUSED(ignored)) {
+    release(self);
+    Py_RETURN_NONE;
+}
+
+PyObject *shmq_py_reader_raise(ReaderObject *self, int result) {
+    return shmq_raise(result, &self->reader.fail, self->partition->topic, self->partition->number);
+}
+
+static PyObject *done(ReaderObject *self, int result) {
+    if (result < 0)
+        return shmq_py_reader_raise(self, result);
+    Py_RETURN_NONE;
+}
+
+static PyObject *reader_seek(ReaderObject *self, PyObject *offset) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(offset);
+    if (number == (unsigned long long)-1 && PyErr_Occurred())
+        return NULL;
+    if (!self->partition)
+        return shmq_raise_closed("reader");
+    int result = shmq_reader_seek(&self->reader, number);
+    self->unset = self->unset && result != SHMQ_OK;
+    return done(self, result);
+}
+
+static PyObject *reader_bounds(ReaderObject *self, PyObject *Py_UNUSED(ignored)) {
+    uint64_t begin, end;
+    if (!self->partition)
+        return shmq_raise_closed("reader");
+    int result = shmq_reader_bounds(&self->reader, &begin, &end);
+    if (result < 0)
+        return shmq_py_reader_raise(self, result);
+    return Py_BuildValue("(KK)", (unsigned long long)begin, (unsigned long long)end);
+}
+
+static PyObject *reader_register(ReaderObject *self, PyObject *Py_UNUSED(ignored)) {
+    if (!self->partition)
+        return shmq_raise_closed("reader");
+    return done(self, shmq_reader_register(&self->reader));
+}
+
+static PyObject *reader_find_time(ReaderObject *self, PyObject *args) {
+    long long timestamp_ms;
+    if (!PyArg_ParseTuple(args, "L:find_time", &timestamp_ms))
+        return NULL;
+    if (!self->partition)
+        return shmq_raise_closed("reader");
+    struct shmq_view view;
+    int result;
+    do {
+        Py_BEGIN_ALLOW_THREADS;
+        result = shmq_reader_find_time(&self->reader, timestamp_ms, &view);
+        if (result == SHMQ_PENDING)
+            result = shmq_reader_heal(&self->reader) == SHMQ_OK ? SHMQ_LOST : SHMQ_PENDING;
+        Py_END_ALLOW_THREADS;
+        if (PyErr_CheckSignals() < 0)
+            return NULL;
+    } while (result == SHMQ_PENDING || result == SHMQ_LOST);
+    if (result < 0)
+        return shmq_py_reader_raise(self, result);
+    if (result == SHMQ_NOTHING)
+        Py_RETURN_NONE;
+    return Py_BuildValue("(KL)", (unsigned long long)view.offset, (long long)view.timestamp_ms);
+}
+
+/* ---- Views into records ---- */
+
+struct copy_job {
+    void *to;
+    const uint8_t *from;
+    size_t bytes;
+};
+
+struct copy_all {
+    const struct copy_job *jobs;
+    size_t count;
+};
+
+static int copy_all(void *argument) {
+    const struct copy_all *call = argument;
+    for (size_t job = 0; job < call->count; job++)
+        memcpy(call->jobs[job].to, call->jobs[job].from, call->jobs[job].bytes);
+    return SHMQ_OK;
+}
+
+static PyObject *take(const uint8_t *from, int64_t bytes, struct copy_job *jobs, size_t *count) {
+    PyObject *object = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)bytes);
+    if (object && bytes)
+        jobs[(*count)++] = (struct copy_job){PyBytes_AS_STRING(object), from, (size_t)bytes};
+    return object;
+}
+
+/* A record with its bytes still to be copied. Its headers are raw bytes until then. */
+static RecordObject *start_record(ReaderObject *self, const struct shmq_view *view, struct copy_job *jobs,
+                                  size_t *count) {
+    RecordObject *record = shmq_record_new(self->partition->topic, self->partition->number, view);
+    if (!record)
+        return NULL;
+    if ((view->value_bytes >= 0 && !(record->value = take(view->value, view->value_bytes, jobs, count))) ||
+        (view->key_bytes >= 0 && !(record->key = take(view->key, view->key_bytes, jobs, count))) ||
+        (view->headers_bytes > 0 && !(record->headers = take(view->headers, view->headers_bytes, jobs, count))))
+        Py_CLEAR(record);
+    return record;
+}
+
+static int decode_headers(RecordObject *record) {
+    PyObject *raw = record->headers;
+    if (!raw)
+        return 0;
+    record->headers_bytes = shmq_headers_size(PyBytes_AS_STRING(raw), (uint32_t)PyBytes_GET_SIZE(raw));
+    record->headers = shmq_headers_decode((const uint8_t *)PyBytes_AS_STRING(raw), (uint32_t)PyBytes_GET_SIZE(raw));
+    Py_DECREF(raw);
+    return record->headers ? 0 : -1;
+}
+
+static int copy_out(ReaderObject *self, const struct copy_job *jobs, size_t count, uint64_t bytes) {
+    struct copy_all call = {jobs, count};
+    const char *where = self->partition->partition->directory;
+    int result;
+    if (bytes <= SHMQ_LONG_COPY_BYTES)
+        return shmq_guarded(copy_all, &call, &self->reader.fail, where);
+    Py_BEGIN_ALLOW_THREADS;
+    result = shmq_guarded(copy_all, &call, &self->reader.fail, where);
+    Py_END_ALLOW_THREADS;
+    return result;
+}
+
+Py_ssize_t shmq_py_read(ReaderObject *self, RecordObject **records, uint32_t most, uint64_t most_bytes, int *result) {
+    struct shmq_view views[SHMQ_CHUNK];
+    struct copy_job jobs[3 * SHMQ_CHUNK];
+    size_t job_count = 0;
+    uint32_t count, made = 0;
+    uint64_t bytes = 0;
+    *result = shmq_reader_fetch(&self->reader, views, most < SHMQ_CHUNK ? most : SHMQ_CHUNK,
+                                most_bytes < SHMQ_CHUNK_BYTES ? most_bytes : SHMQ_CHUNK_BYTES, &count);
+    if (*result != SHMQ_OK)
+        return 0;
+    for (; made < count && (records[made] = start_record(self, &views[made], jobs, &job_count)); made++) {
+    }
+    for (size_t job = 0; job < job_count; job++)
+        bytes += jobs[job].bytes;
+    if (made == count)
+        *result = copy_out(self, jobs, job_count, bytes);
+    bool good = made == count && *result == SHMQ_OK;
+    for (uint32_t index = 0; good && index < made; index++)
+        good = decode_headers(records[index]) == 0;
+    if (good)
+        return count;
+    for (uint32_t index = 0; index < made; index++)
+        Py_DECREF(records[index]);
+    shmq_reader_seek(&self->reader, views[0].offset); /* nothing was delivered; the error that is raised is the first one */
+    if (!PyErr_Occurred())
+        shmq_py_reader_raise(self, *result);
+    return -1;
+}
+
+static PyObject *reader_get_position(ReaderObject *self, void *Py_UNUSED(closure)) {
+    return PyLong_FromUnsignedLongLong(self->reader.next_offset);
+}
+
+static PyObject *reader_get_healed(ReaderObject *self, void *Py_UNUSED(closure)) {
+    return PyLong_FromUnsignedLongLong(self->reader.healed);
+}
+
+static PyMethodDef reader_methods[] = {
+    {"seek", (PyCFunction)reader_seek, METH_O, "Stand at an offset; OffsetOutOfRangeError if the log does not hold it."},
+    {"bounds", (PyCFunction)reader_bounds, METH_NOARGS, "(first offset, offset after the last)"},
+    {"register", (PyCFunction)reader_register, METH_NOARGS, "Hold producers back (retention 'consumed')."},
+    {"find_time", (PyCFunction)reader_find_time, METH_VARARGS,
+     "find_time(timestamp_ms) -> (offset, timestamp_ms) of the first record from here on that is not older, or None."},
+    {"close", (PyCFunction)reader_close, METH_NOARGS, "Give up registration and mappings."},
+    {NULL, NULL, 0, NULL}};
+
+static PyMemberDef reader_members[] = {
+    {"unset", Py_T_BOOL_COMPAT, offsetof(ReaderObject, unset), 0, "It has no place yet: poll() asks _on_out_of_range()."},
+    {"paused", Py_T_BOOL_COMPAT, offsetof(ReaderObject, paused), 0, "poll() passes it by."},
+    {"key", Py_T_OBJECT_COMPAT, offsetof(ReaderObject, key), READONLY, "The TopicPartition."},
+    {NULL, 0, 0, 0, NULL}};
+
+static PyGetSetDef reader_getset[] = {
+    {"position", (getter)reader_get_position, NULL, "Offset of the record to read next.", NULL},
+    {"healed", (getter)reader_get_healed, NULL, "Claims of dead or stopped producers that this reader gave up.", NULL},
+    {NULL, NULL, NULL, NULL, NULL}};
+
+PyTypeObject ReaderType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "shmq._native.Reader",
+    .tp_basicsize = sizeof(ReaderObject),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_doc = "Reader(partition, key, check_crcs=True): a place in one partition.",
+    .tp_new = reader_new,
+    .tp_dealloc = (destructor)reader_dealloc,
+    .tp_methods = reader_methods,
+    .tp_members = reader_members,
+    .tp_getset = reader_getset,
+};

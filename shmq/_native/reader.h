@@ -1,0 +1,69 @@
+/* Reading one partition in order.
+ *
+ * INVARIANTS
+ *   D1  Records are delivered by rising offset, each at most once per pass; offsets are skipped only where a claim was
+ *       aborted.
+ *   D2  A claim that blocks the reader is given up as soon as its owner is dead, or when a living owner has had
+ *       claim_timeout_ms plus time for its size, doubled for each earlier abort of the same append.
+ * Views point into the mapped segment: good until the next call that moves the reader. */
+#ifndef SHMQ_READER_H
+#define SHMQ_READER_H
+
+#include "batch.h"
+#include "segment.h"
+
+struct shmq_reader {
+    struct shmq_partition *partition;
+    struct shmq_segment segment; /* header NULL: the log had no segment yet when last looked at */
+    uint32_t index;              /* journal word to read next */
+    uint64_t before;             /* the word before it, 0 for the first */
+    bool in_batch;
+    uint64_t word;                   /* the word at `index`, if in_batch */
+    struct shmq_batch_cursor cursor; /* of its batch */
+    uint64_t next_offset;            /* of the record to deliver next, if it exists */
+    bool check_crc;
+    int64_t entry;         /* registration (readers.h), or -1 */
+    uint64_t blocked_word; /* the claim that blocks this reader, 0 if none */
+    uint64_t blocked_since_ns, asked_ns;
+    struct shmq_segment head; /* the newest segment when shmq_reader_bounds() last looked */
+    uint64_t healed; /* counter: claims given up by this reader */
+    struct shmq_fail fail;
+};
+
+/* All functions: E_DELETED, E_CORRUPT (`fail.path`, `fail.pos`), E_STORAGE, E_VERSION. */
+
+void shmq_reader_init(struct shmq_reader *reader, struct shmq_partition *partition, bool check_crc);
+void shmq_reader_close(struct shmq_reader *reader);
+
+/* Stand at `offset`. E_OUT_OF_RANGE: it is not in [fail.limit, fail.limit2]; the reader stays where it was. */
+int shmq_reader_seek(struct shmq_reader *reader, uint64_t offset);
+
+/* Stand at a word of the mapped segment, whose predecessor is `before`. */
+void shmq_reader_stand_at(struct shmq_reader *reader, uint32_t index, uint64_t before);
+
+/* First offset, and the offset that follows the last claimed one. */
+int shmq_reader_bounds(struct shmq_reader *reader, uint64_t *begin, uint64_t *end);
+
+/* Up to `most` records, and no further one once they hold `most_bytes`, all of one segment.
+ *
+ * OK: `*count` of 1 or more. NOTHING: the end. PENDING: a claim is open; shmq_reader_heal(). E_OUT_OF_RANGE: retention
+ * has passed this reader by. Registers the reader's new place, if it is registered. */
+int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint32_t most, uint64_t most_bytes,
+                      uint32_t *count);
+
+/* Is there news, without moving? A claim that blocks this reader is none. Cheap enough to spin on. */
+bool shmq_reader_has_news(struct shmq_reader *reader);
+
+/* After PENDING: give up the blocking claim if D2 allows it. OK: look again. PENDING: not yet. */
+int shmq_reader_heal(struct shmq_reader *reader);
+
+/* Copy bytes of a view, under guard. */
+int shmq_reader_copy(struct shmq_reader *reader, void *to, const uint8_t *from, size_t bytes);
+
+/* The first record at or after the reader's place with a timestamp of at least `timestamp_ms`. OK or NOTHING. */
+int shmq_reader_find_time(struct shmq_reader *reader, int64_t timestamp_ms, struct shmq_view *found);
+
+/* Register with the partition, for retention "consumed". E_READERS. */
+int shmq_reader_register(struct shmq_reader *reader);
+
+#endif

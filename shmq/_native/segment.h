@@ -1,0 +1,48 @@
+/* One segment file, mapped into this process. */
+#ifndef SHMQ_SEGMENT_H
+#define SHMQ_SEGMENT_H
+
+#include "journal.h"
+#include "partition.h"
+
+struct shmq_segment {
+    struct shmq_segment_header *header; /* NULL: nothing is mapped */
+    struct shmq_journal journal;
+    uint8_t *data;
+    size_t mapped_bytes;
+    uint64_t seq;
+    uint64_t base_offset;
+    bool crc;
+    uint32_t crc_seed; /* of incarnation and base offset: bytes of an older file in the same place fail every check */
+};
+
+/* How a file of `segment_bytes` is divided. */
+struct shmq_geometry {
+    uint32_t journal_words, data_units;
+    uint64_t data_pos, file_bytes;
+};
+struct shmq_geometry shmq_segment_geometry(uint64_t segment_bytes);
+
+/* Make the file of `seq`, aside: space reserved, pages populated, all words EMPTY. Publishing it is the caller's. */
+int shmq_segment_create(const struct shmq_partition *partition, uint64_t seq, uint64_t incarnation,
+                        uint64_t base_offset, uint64_t segment_bytes, bool crc, struct shmq_segment *segment,
+                        struct shmq_fail *fail);
+
+/* Map the file that the ring names for `seq`. LOST: it is gone, retired meanwhile. E_CORRUPT, E_VERSION, E_STORAGE. */
+int shmq_segment_map(const struct shmq_partition *partition, uint64_t seq, uint64_t incarnation,
+                     struct shmq_segment *segment, struct shmq_fail *fail);
+
+/* Does nothing if nothing is mapped. */
+void shmq_segment_unmap(struct shmq_segment *segment);
+
+/* Map the newest or the oldest segment of the log. NOTHING: there is none yet. Keeps what is mapped if it is the one. */
+int shmq_segment_map_head(const struct shmq_partition *partition, struct shmq_segment *segment,
+                          struct shmq_fail *fail);
+int shmq_segment_map_tail(const struct shmq_partition *partition, struct shmq_segment *segment,
+                          struct shmq_fail *fail);
+
+/* Map segment `seq` if it is LIVE. NOTHING: not yet published. E_OUT_OF_RANGE: retired. */
+int shmq_segment_map_seq(const struct shmq_partition *partition, uint64_t seq, struct shmq_segment *segment,
+                         struct shmq_fail *fail);
+
+#endif

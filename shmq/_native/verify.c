@@ -1,0 +1,157 @@
+#include "verify.h"
+
+#include <inttypes.h>
+
+#include "batch.h"
+#include "files.h"
+#include "guard.h"
+
+struct check {
+    struct shmq_partition *partition;
+    struct shmq_segment segment;
+    struct shmq_census *census;
+    struct shmq_fail *fail;
+    uint64_t tail, head, seq;
+    uint64_t expected_base; /* of the segment, or UINT64_MAX if the one before it was not seen */
+    uint64_t end_offset;    /* of the segment, if sealed */
+    bool sealed;
+};
+
+static int broken(struct check *check, uint64_t pos, const char *what) {
+    check->fail->pos = pos;
+    shmq_segment_path(check->partition, check->segment.seq, check->segment.journal.incarnation, check->fail->path);
+    return shmq_fail(check->fail, SHMQ_E_CORRUPT, check->fail->path, "%s", what);
+}
+
+static int check_batch(struct check *check, const struct shmq_entry *entry) {
+    struct shmq_batch_cursor cursor;
+    struct shmq_view view;
+    const char *what;
+    int result = shmq_batch_open(&check->segment, entry, true, &cursor, &what);
+    while (result == SHMQ_OK)
+        result = shmq_batch_next(&cursor, &view, &what);
+    if (result == SHMQ_NOTHING)
+        return SHMQ_OK;
+    uint64_t data_pos = (uint64_t)(check->segment.data - (uint8_t *)check->segment.header);
+    return broken(check, data_pos + (uint64_t)entry->start_pos * SHMQ_UNIT_BYTES, what);
+}
+
+static int count_entry(struct check *check, int result, const struct shmq_entry *entry) {
+    check->census->batches++;
+    check->census->claimed += result == SHMQ_PENDING;
+    check->census->aborted += result == SHMQ_LOST;
+    if (result != SHMQ_OK)
+        return SHMQ_OK;
+    check->census->records += entry->end_count - entry->first_count;
+    return check_batch(check, entry);
+}
+
+/* EMPTY words are a suffix. Others may append meanwhile, so a word that was EMPTY is asked again. */
+static int check_suffix(struct check *check, uint32_t first) {
+    const struct shmq_journal *journal = &check->segment.journal;
+    uint64_t empty = shmq_empty_word(journal->incarnation);
+    for (uint32_t index = first + 1; index < journal->length; index++) {
+        /* PAIR publish: who sees a later word sees the earlier one as it was then, or newer. */
+        if (shmq_load_acquire(&journal->words[index]) == empty)
+            continue;
+        if (check->sealed || shmq_load_acquire(&journal->words[index - 1]) == empty)
+            return broken(check, SHMQ_PAGE_BYTES + 8 * (uint64_t)index, "a word behind the end of the journal is not EMPTY");
+    }
+    return SHMQ_OK;
+}
+
+static int check_journal(void *argument) {
+    struct check *check = argument;
+    struct shmq_segment *segment = &check->segment;
+    uint64_t before = 0;
+    check->sealed = false;
+    for (uint32_t index = 0; index < segment->journal.length; index++) {
+        struct shmq_entry entry;
+        int result = shmq_journal_read(&segment->journal, index, before, &entry);
+        if (result == SHMQ_E_CORRUPT)
+            return broken(check, SHMQ_PAGE_BYTES + 8 * (uint64_t)index, "a journal word breaks the format");
+        check->sealed = result == SHMQ_SEALED;
+        if (result == SHMQ_NOTHING || result == SHMQ_SEALED) {
+            check->end_offset = segment->base_offset + shmq_word_count(before);
+            return check_suffix(check, index);
+        }
+        result = count_entry(check, result, &entry);
+        if (result != SHMQ_OK)
+            return result;
+        before = entry.word;
+    }
+    return broken(check, SHMQ_PAGE_BYTES, "the journal has no end");
+}
+
+static int check_segment(struct check *check) {
+    if (check->expected_base != UINT64_MAX && check->segment.base_offset != check->expected_base)
+        return broken(check, offsetof(struct shmq_segment_header, base_offset),
+                      "base_offset does not follow the segment before it");
+    check->census->segments++;
+    check->census->bytes += check->segment.mapped_bytes;
+    int result = shmq_guarded(check_journal, check, check->fail, check->partition->directory);
+    if (result == SHMQ_OK && !check->sealed && check->seq < check->head)
+        return broken(check, SHMQ_PAGE_BYTES, "a newer segment was published before this one was sealed");
+    check->expected_base = check->end_offset;
+    return result;
+}
+
+/* The LIVE segments are one unbroken run, and the hints do not pass it. */
+static int check_ring(void *argument) {
+    struct check *check = argument;
+    const struct shmq_ring *ring = &check->partition->ring;
+    uint64_t incarnation;
+    int result = shmq_ring_tail(ring, &check->tail, &incarnation);
+    if (result == SHMQ_OK)
+        result = shmq_ring_head(ring, &check->head, &incarnation);
+    if (result != SHMQ_OK)
+        return result;
+    uint64_t live = 0;
+    for (uint32_t index = 0; index < ring->slots; index++) {
+        uint32_t state = shmq_ring_state(shmq_load_acquire(&ring->control->ring[index])); /* PAIR empty */
+        if (state != SHMQ_RING_FREE && state != SHMQ_RING_LIVE)
+            return SHMQ_E_CORRUPT;
+        live += state == SHMQ_RING_LIVE;
+    }
+    uint64_t head = check->head, tail = check->tail;
+    if (shmq_ring_tail(ring, &check->tail, &incarnation) != SHMQ_OK ||
+        shmq_ring_head(ring, &check->head, &incarnation) != SHMQ_OK)
+        return SHMQ_E_CORRUPT;
+    if (head != check->head || tail != check->tail)
+        return SHMQ_LOST; /* it moved while we counted: count again */
+    return live == head - tail + 1 ? SHMQ_OK : SHMQ_E_CORRUPT;
+}
+
+static int verify_ring(struct check *check) {
+    int result = SHMQ_LOST;
+    for (int tries = 0; result == SHMQ_LOST && tries < 100; tries++)
+        result = shmq_guarded(check_ring, check, check->fail, check->partition->directory);
+    check->fail->pos = offsetof(struct shmq_control, ring);
+    if (result == SHMQ_E_CORRUPT)
+        return shmq_fail(check->fail, result, check->partition->directory,
+                         "control: the LIVE segments of the ring are not one unbroken run");
+    return result == SHMQ_LOST ? SHMQ_OK : result; /* always moving: its segments are checked all the same */
+}
+
+int shmq_partition_verify(struct shmq_partition *partition, struct shmq_census *census, struct shmq_fail *fail) {
+    struct check check = {.partition = partition, .census = census, .fail = fail, .expected_base = UINT64_MAX};
+    *census = (struct shmq_census){0};
+    int result = verify_ring(&check);
+    if (result != SHMQ_OK)
+        return result == SHMQ_NOTHING ? SHMQ_OK : result;
+    for (check.seq = check.tail; check.seq <= check.head && result == SHMQ_OK; check.seq++) {
+        result = shmq_segment_map_seq(partition, check.seq, &check.segment, fail);
+        if (result == SHMQ_E_OUT_OF_RANGE) {
+            check.expected_base = UINT64_MAX;
+            result = SHMQ_OK;
+            continue;
+        }
+        if (result == SHMQ_NOTHING)
+            result = shmq_fail(fail, SHMQ_E_CORRUPT, partition->directory, "control: segment %" PRIu64 " is missing",
+                               check.seq);
+        if (result == SHMQ_OK)
+            result = check_segment(&check);
+    }
+    shmq_segment_unmap(&check.segment);
+    return result;
+}

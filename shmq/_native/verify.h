@@ -1,0 +1,15 @@
+/* Every "valid if and only if" of layout.h, checked on one partition. */
+#ifndef SHMQ_VERIFY_H
+#define SHMQ_VERIFY_H
+
+#include "segment.h"
+
+struct shmq_census {
+    uint64_t segments, bytes, batches, records, claimed, aborted;
+};
+
+/* OK, or the first broken invariant: E_CORRUPT (`fail.path`, `fail.what`, `fail.pos`), E_VERSION, E_STORAGE. May run while
+ * others append and read; segments retired meanwhile are left out. `census` counts what was seen. */
+int shmq_partition_verify(struct shmq_partition *partition, struct shmq_census *census, struct shmq_fail *fail);
+
+#endif

@@ -1,0 +1,111 @@
+"""The future of a record that waits to be appended with others (`linger_ms`).
+
+Owns: waiting for it, callbacks, and awaiting it. A record that is appended at once has a future of the C core instead.
+Must never: lose an error: one that nobody asks for is logged by who sets it.
+Sits: under the accumulator. Source: FutureRecordMetadata of kafka-python.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import threading
+from collections.abc import Callable, Generator
+from typing import Any
+
+from shmq.errors import KafkaTimeoutError
+from shmq.types import RecordMetadata
+
+_log = logging.getLogger(__name__)
+
+
+class PendingRecord:
+    """Resolved once, to a `RecordMetadata` or an error; safe from any thread."""
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[RecordMetadata], object]] = []
+        self._errbacks: list[Callable[[BaseException], object]] = []
+        self.value: RecordMetadata | None = None
+        self.exception: BaseException | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is resolved."""
+        return self._done.is_set()
+
+    def succeeded(self) -> bool:
+        """Whether the record is in the log."""
+        return self.is_done and self.exception is None
+
+    def failed(self) -> bool:
+        """Whether the append failed; the record is not in the log."""
+        return self.is_done and self.exception is not None
+
+    def get(self, timeout: float | None = None) -> RecordMetadata:
+        """Wait for the result.
+
+        Args:
+            timeout: Seconds; None waits as long as it takes.
+
+        Raises:
+            KafkaTimeoutError: not resolved in time; the record may still be appended.
+            ShmqError: what kept the record from being appended.
+        """
+        if not self._done.wait(timeout):
+            raise KafkaTimeoutError(f"the record was not appended within {timeout} s; call producer.flush()")
+        if self.exception is not None:
+            raise self.exception
+        assert self.value is not None
+        return self.value
+
+    def add_callback(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> PendingRecord:
+        """Call `function(*args, metadata, **kwargs)` when the record is in the log; at once if it is."""
+        return self._add(self._callbacks, functools.partial(function, *args, **kwargs))
+
+    def add_errback(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> PendingRecord:
+        """Call `function(*args, error, **kwargs)` when the append fails; at once if it did."""
+        return self._add(self._errbacks, functools.partial(function, *args, **kwargs))
+
+    def resolve(self, value: RecordMetadata | None, error: BaseException | None = None) -> None:
+        """Set the result, once, and run the callbacks in this thread."""
+        with self._lock:
+            self.value, self.exception = value, error
+            self._done.set()
+        self._run()
+
+    def __await__(self) -> Generator[Any, None, RecordMetadata]:
+        if not self.is_done:
+            loop = asyncio.get_running_loop()
+            waiter: asyncio.Future[None] = loop.create_future()
+            wake = functools.partial(loop.call_soon_threadsafe, _set_done, waiter)
+            self.add_callback(lambda _: wake())
+            self.add_errback(lambda _: wake())
+            yield from waiter
+        return self.get(0)
+
+    def _add(self, where: list[Any], function: Callable[[Any], object]) -> PendingRecord:
+        with self._lock:
+            where.append(function)
+            done = self.is_done
+        if done:
+            self._run()
+        return self
+
+    def _run(self) -> None:
+        with self._lock:
+            callbacks, self._callbacks = self._callbacks, []
+            errbacks, self._errbacks = self._errbacks, []
+        chosen: list[Any] = callbacks if self.exception is None else errbacks
+        for function in chosen:
+            try:
+                function(self.value if self.exception is None else self.exception)
+            except Exception:
+                _log.exception("a callback of send() failed")
+
+
+def _set_done(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():  # the awaiting task may have been cancelled meanwhile
+        waiter.set_result(None)

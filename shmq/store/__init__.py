@@ -1,0 +1,28 @@
+"""What a broker keeps in directories: itself, its topics, and what deaths left behind.
+
+Owns: addresses, directory layout, meta files, the life of topics, cleaning up.
+Must never: look into control or segment files; those are the native core's.
+Sits: over config and the native core; under the clients, which ask it where a topic lies.
+"""
+
+from __future__ import annotations
+
+from . import doorbells  # importing it gives the native core its hooks
+from .address import broker_directory
+from .broker import Broker, open_broker
+from .gc import GcReport, collect, collect_all, collect_instance
+from .meta import TopicMeta
+from .topics import Topics
+
+__all__ = [
+    "Broker",
+    "GcReport",
+    "TopicMeta",
+    "Topics",
+    "broker_directory",
+    "collect",
+    "collect_all",
+    "collect_instance",
+    "doorbells",
+    "open_broker",
+]

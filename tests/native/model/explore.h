@@ -1,0 +1,18 @@
+/* Runs one scenario to its end, or to its first failure. */
+#ifndef MODEL_EXPLORE_H
+#define MODEL_EXPLORE_H
+
+#include "model.h"
+
+struct explore_result {
+    const char *property; /* NULL: all of them hold */
+    size_t states, steps, ends;
+    unsigned deepest;
+};
+
+struct explore_result explore_run(const struct model_scenario *scenario);
+
+/* Print the failing execution of the last run. */
+void explore_trace(void);
+
+#endif

@@ -1,0 +1,47 @@
+/* Usage: model [--long] [--trace] [SCENARIO...]. Runs the scenarios of the one file it was linked with. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "explore.h"
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static bool is_wanted(const struct model_scenario *scenario, int argc, char **argv, bool long_run) {
+    bool named = false;
+    for (int at = 1; at < argc; at++) {
+        if (argv[at][0] == '-')
+            continue;
+        if (strcmp(argv[at], scenario->name) == 0)
+            return true;
+        named = true;
+    }
+    return !named && (long_run || !scenario->long_only);
+}
+
+int main(int argc, char **argv) {
+    bool long_run = false;
+    int failed = 0;
+    for (int at = 1; at < argc; at++)
+        long_run |= strcmp(argv[at], "--long") == 0;
+    for (size_t at = 0; at < model_scenario_count; at++) {
+        const struct model_scenario *scenario = &model_scenarios[at];
+        if (!is_wanted(scenario, argc, argv, long_run))
+            continue;
+        double start = seconds();
+        struct explore_result result = explore_run(scenario);
+        printf("%s model %s: %zu states, %zu steps, %zu ends, depth %u, %.1f s\n",
+               result.property ? "FAILED" : "ok", scenario->name, result.states, result.steps, result.ends,
+               result.deepest, seconds() - start);
+        if (result.property) {
+            explore_trace();
+            failed++;
+        }
+        fflush(stdout);
+    }
+    return failed ? 1 : 0;
+}

@@ -1,0 +1,54 @@
+/* (b) Two producers race through the whole life of a log: the first segment, full segments that are sealed, successors
+ * prepared aside and published, the oldest retired when the ring is full; a reader follows and may fall behind. */
+#include "log.h"
+
+struct roll_scenario {
+    struct log_shape shape;
+    unsigned batches; /* of each producer */
+    unsigned heals;
+};
+
+static const struct roll_scenario *now;
+
+static void produce(void *argument) {
+    struct log_handle handle = {.owner = (unsigned)(uintptr_t)argument};
+    for (unsigned batch = 0; batch < now->batches; batch++)
+        if (!log_append(&handle, batch))
+            return;
+}
+
+static void heal(void *unused) {
+    (void)unused;
+    for (unsigned heals = 0; heals < now->heals; heals++)
+        log_heal();
+}
+
+static void read_all(void *unused) {
+    (void)unused;
+    log_read_all();
+}
+
+static void start(const void *parameters) {
+    static const char *const names[] = {"producer 0", "producer 1"};
+    now = parameters;
+    log_begin(&now->shape);
+    for (unsigned owner = 0; owner < now->shape.owners; owner++)
+        model_actor(names[owner], produce, (void *)(uintptr_t)owner, 0);
+    if (now->heals)
+        model_actor("healer", heal, NULL, MODEL_OPTIONAL | MODEL_IMMORTAL);
+    model_actor("reader", read_all, NULL, MODEL_IMMORTAL | MODEL_LAZY);
+}
+
+#define ROLL(title, deaths, is_long, ...)                                                                              \
+    {                                                                                                                  \
+        .name = "roll-" title, .start = start, .check = log_check, .finish = log_finish, .kills = deaths,              \
+        .long_only = is_long, .parameters = &(const struct roll_scenario){__VA_ARGS__}                                 \
+    }
+
+const struct model_scenario model_scenarios[] = {
+    ROLL("one", 1, false, .shape = {1, 4, 4}, .batches = 3, .heals = 1),
+    ROLL("two", 2, false, .shape = {2, 4, 3}, .batches = 2),
+    ROLL("two-healed", 1, false, .shape = {2, 4, 3}, .batches = 2, .heals = 1),
+    ROLL("full", 1, false, .shape = {2, 3, 3}, .batches = 3),
+};
+const size_t model_scenario_count = sizeof(model_scenarios) / sizeof(model_scenarios[0]);
