@@ -51,7 +51,7 @@ def split_list(text: str) -> tuple[str, ...]:
 @click.option("--kills", type=click.IntRange(1), help=f"Producers killed per way of waiting [{FULL.kills}].")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Save the results here.")
 @click.pass_context
-def main(  # noqa: PLR0913 (one parameter per option)
+def main(
     context: click.Context,
     quick: bool,
     only: tuple[str, ...],
@@ -145,7 +145,7 @@ def describe_peer(peer: type[Peer], plan: Plan) -> dict[str, str]:
     return {**about, "version": find_version(peer)} if plan.has(peer.name) else {**about, "left out": "by --peers"}
 
 
-def interrupt(signal_number: int, frame: FrameType | None) -> None:
+def interrupt(_signal_number: int, _frame: FrameType | None) -> None:
     """End as Ctrl-C does: children killed, files removed, what was measured printed."""
     raise KeyboardInterrupt
 

@@ -260,7 +260,8 @@ class Producer(_native.ProducerCore):
 
     def _rows(self, topic: str, values: list[Any], keys: Iterable[Any] | None, timestamp_ms: int) -> list[Any]:
         """Serialize and check everything before anything is appended. Bare values where nothing else is needed."""
-        if keys is None and self._value_serializer is None and timestamp_ms < 0 and all(type(v) is bytes for v in values):
+        bare = keys is None and self._value_serializer is None and timestamp_ms < 0
+        if bare and all(type(value) is bytes for value in values):
             for value in values:
                 self._check_size(topic, None, len(value))
             return values if self._partitioner is None else [(None, value, None, -1) for value in values]
@@ -305,10 +306,10 @@ class Producer(_native.ProducerCore):
         return check_choice(chosen, handle.name, partitions)
 
     def _check_size(self, topic: str, partition: int | None, record_bytes: int) -> None:
-        if record_bytes > self.config.max_request_size:
-            raise MessageSizeTooLargeError(
-                topic, -1 if partition is None else partition, record_bytes, self.config.max_request_size, "max_request_size"
-            )
+        limit = self.config.max_request_size
+        if record_bytes > limit:
+            shown = -1 if partition is None else partition
+            raise MessageSizeTooLargeError(topic, shown, record_bytes, limit, "max_request_size")
 
 
 def _row_bytes(row: Any) -> int:

@@ -69,7 +69,7 @@ class Peer(ABC):
     def remove(self) -> None:  # noqa: B027 (optional to override)
         """Remove what the parent made. Also called after a failure, when children were killed."""
 
-    def laps(self, record_count: int) -> float | None:
+    def laps(self, record_count: int) -> float | None:  # noqa: ARG002 (for those that have a ring)
         """How often so many records went round the ring, at the least; None where there is no ring of ours."""
         return None
 

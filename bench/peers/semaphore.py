@@ -25,7 +25,7 @@ class Semaphore(Peer):
 
     def open_sender(self) -> Send:
         release = self._open().release
-        return lambda value: release()
+        return lambda _value: release()
 
     def open_receiver(self) -> Iterator[bytes]:
         return receive_from(self._open())

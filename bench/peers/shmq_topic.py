@@ -1,10 +1,12 @@
 """shmq: one topic with one partition, public Producer.send and Consumer.poll."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, ClassVar
 
 from bench.peers.base import Channel, Mode, Peer, Send
+from bench.scratch import SHM, remove
 
 MIB = 1 << 20
 RINGS = ((1024, 4 * MIB, 16 * MIB), (64 * 1024, 16 * MIB, 64 * MIB))  # up to size, segment_bytes, retention_bytes
@@ -42,7 +44,7 @@ class ShmqMemory(Peer):
         self._client = Producer(bootstrap_servers=self.broker, max_block_ms=60_000)
         return partial(self._client.send, self.topic)
 
-    def send_all(self, send: Send, values: Iterable[bytes]) -> None:
+    def send_all(self, send: Send, values: Iterable[bytes]) -> None:  # noqa: ARG002
         send_to, topic = self._client.send, self.topic  # as a user writes it, without the detour over partial
         for value in values:
             send_to(topic, value)
@@ -75,7 +77,11 @@ class ShmqMemory(Peer):
         self._client.close()
 
     def remove(self) -> None:
-        delete_topic(self.broker, self.topic)
+        """Remove what the broker has in /dev/shm, without asking shmq: its processes may have been killed."""
+        identity = self.channel.disk / "broker" / "broker.json"
+        if identity.exists():
+            for path in SHM.glob(f"*shmq-{json.loads(identity.read_text())['instance']}*"):
+                remove(path)
 
     def laps(self, record_count: int) -> float | None:
         """The values alone, without headers: the true number is higher."""
@@ -113,14 +119,6 @@ def create_topic(broker: str, topic: str, configs: dict[str, object]) -> None:
 
     with Admin(bootstrap_servers=broker) as admin:
         admin.create_topics([NewTopic(topic, 1, replication_factor=1, topic_configs=configs)])
-
-
-def delete_topic(broker: str, topic: str) -> None:
-    """Delete a topic, and with it what it holds in /dev/shm."""
-    from shmq import Admin
-
-    with Admin(bootstrap_servers=broker) as admin:
-        admin.delete_topics([topic])
 
 
 def find_end_offset(broker: str, topic: str) -> int:

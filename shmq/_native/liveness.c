@@ -184,6 +184,12 @@ int shmq_process_open(const char *directory, uint64_t instance, struct shmq_proc
     return result;
 }
 
+void shmq_process_hold(struct shmq_process *process) {
+    pthread_mutex_lock(&registry);
+    process->users++;
+    pthread_mutex_unlock(&registry);
+}
+
 void shmq_process_close(struct shmq_process *process) {
     if (process->fork_count != fork_count)
         return;

@@ -43,6 +43,9 @@ int shmq_procs_create(const char *path, uint64_t instance, uint32_t slots, struc
  * E_STORAGE, E_CORRUPT, E_VERSION. */
 int shmq_process_open(const char *directory, uint64_t instance, struct shmq_process **process, struct shmq_fail *fail);
 
+/* One more user of an open registration. */
+void shmq_process_hold(struct shmq_process *process);
+
 /* The last user gives the slot back. Does nothing to a registration inherited by fork. */
 void shmq_process_close(struct shmq_process *process);
 

@@ -297,10 +297,8 @@ static int announce(ConsumerObject *self) {
     return 0;
 }
 
-static int sleep_until(ConsumerObject *self, ProcessObject *process, uint64_t bound_ns, uint64_t deadline_ns) {
-    if (shmq_py_ensure_doorbell(process) < 0)
-        return -1;
-    uint64_t ticket = shmq_doorbell_ticket(process->process), now = shmq_now_ns();
+static int sleep_until(ConsumerObject *self, struct shmq_process *process, uint64_t bound_ns, uint64_t deadline_ns) {
+    uint64_t ticket = shmq_doorbell_ticket(process), now = shmq_now_ns();
     if (announce(self) < 0)
         return -1;
     if (has_news(self) || self->woken)
@@ -309,7 +307,7 @@ static int sleep_until(ConsumerObject *self, ProcessObject *process, uint64_t bo
     int result;
     self->slept++;
     Py_BEGIN_ALLOW_THREADS;
-    result = shmq_doorbell_wait(process->process, ticket, until);
+    result = shmq_doorbell_wait(process, ticket, until);
     Py_END_ALLOW_THREADS;
     if (result == SHMQ_SIGNAL)
         return PyErr_CheckSignals();
@@ -333,7 +331,13 @@ static int wait_for_news(ConsumerObject *self, struct poll *poll, uint64_t deadl
         Py_XDECREF(process);
         return PyErr_Occurred() ? -1 : (PyErr_SetString(PyExc_TypeError, "_process must be a Process"), -1);
     }
-    int result = sleep_until(self, (ProcessObject *)process, poll->blocked ? BLOCKED_SLEEP_NS : *bound_ns, deadline_ns);
+    int result = shmq_py_ensure_doorbell((ProcessObject *)process);
+    if (result == 0) {
+        struct shmq_process *held = ((ProcessObject *)process)->process; /* it may be closed while we sleep */
+        shmq_process_hold(held);
+        result = sleep_until(self, held, poll->blocked ? BLOCKED_SLEEP_NS : *bound_ns, deadline_ns);
+        shmq_py_release_process(held);
+    }
     Py_DECREF(process);
     if (!poll->blocked)
         *bound_ns = *bound_ns * 2 < LONGEST_SLEEP_NS ? *bound_ns * 2 : LONGEST_SLEEP_NS;

@@ -62,6 +62,7 @@ PyObject *shmq_raise_code(const char *code, const char *format, ...);
 PyObject *shmq_raise_closed(const char *what);
 
 /* py_process.c */
+void shmq_py_release_process(struct shmq_process *process);
 int shmq_py_ensure_doorbell(ProcessObject *self);
 int shmq_parse_options(PyObject *kwargs, struct shmq_options *options);
 

@@ -43,21 +43,26 @@ static PyObject *process_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     return (PyObject *)self;
 }
 
+/* Give one use of a registration up; the last one takes the doorbell with it. Keeps the exception that is set. */
+void shmq_py_release_process(struct shmq_process *process) {
+    PyObject *type, *value, *traceback;
+    if (!process || process->fork_count != shmq_fork_count())
+        return;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (process->users == 1 && process->doorbell && call_with_name(shmq_unlink_doorbell, process, process->epoch) < 0)
+        PyErr_WriteUnraisable(shmq_unlink_doorbell);
+    shmq_process_close(process);
+    PyErr_Restore(type, value, traceback);
+}
+
 static void process_release(ProcessObject *self) {
     struct shmq_process *process = self->process;
     self->process = NULL;
-    if (!process || process->fork_count != shmq_fork_count())
-        return;
-    if (process->users == 1 && process->doorbell && call_with_name(shmq_unlink_doorbell, process, process->epoch) < 0)
-        PyErr_WriteUnraisable((PyObject *)self);
-    shmq_process_close(process);
+    shmq_py_release_process(process);
 }
 
 static void process_dealloc(ProcessObject *self) {
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
     process_release(self);
-    PyErr_Restore(type, value, traceback);
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
@@ -68,6 +73,8 @@ static PyObject *process_close(ProcessObject *self, PyObject *Py_UNUSED(ignored)
 
 int shmq_py_ensure_doorbell(ProcessObject *self) {
     struct shmq_fail fail = {0};
+    if (!self->process)
+        return shmq_raise_closed("process"), -1;
     if (self->process->doorbell)
         return 0;
     if (call_with_name(shmq_create_doorbell, self->process, self->process->epoch) < 0)
@@ -167,6 +174,7 @@ static PyObject *partition_new(PyTypeObject *type, PyObject *args, PyObject *kwa
         Py_XDECREF(self);
         return result == SHMQ_OK ? NULL : shmq_raise(result, &fail, topic, number);
     }
+    shmq_process_hold(process->process); /* so that it outlives Process.close() */
     self->process = (ProcessObject *)Py_NewRef((PyObject *)process);
     self->topic = Py_NewRef(topic);
     self->number = number;
@@ -174,8 +182,11 @@ static PyObject *partition_new(PyTypeObject *type, PyObject *args, PyObject *kwa
 }
 
 static void partition_dealloc(PartitionObject *self) {
-    if (self->partition)
+    if (self->partition) {
+        struct shmq_process *process = self->partition->process;
         shmq_partition_close(self->partition);
+        shmq_py_release_process(process);
+    }
     Py_XDECREF(self->topic);
     Py_XDECREF((PyObject *)self->process);
     Py_TYPE(self)->tp_free((PyObject *)self);

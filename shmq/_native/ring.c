@@ -10,6 +10,11 @@ static uint64_t lap_of(const struct shmq_ring *ring, uint64_t seq) {
     return seq / ring->slots;
 }
 
+/* How far lap `found` is ahead of `lap`; laps are counted modulo 2^SHMQ_LAP_BITS. */
+static int32_t laps_ahead(uint64_t found, uint64_t lap) {
+    return (int32_t)((uint32_t)(found - lap) << (32 - SHMQ_LAP_BITS));
+}
+
 void shmq_ring_reset(const struct shmq_ring *ring) {
     for (uint32_t index = 0; index < ring->slots; index++)
         /* PAIR create: seen by others only after the topic's directory was renamed into place. */
@@ -19,20 +24,23 @@ void shmq_ring_reset(const struct shmq_ring *ring) {
 enum shmq_seq_state shmq_ring_look(const struct shmq_ring *ring, uint64_t seq, uint64_t *incarnation) {
     /* PAIR empty: the acquire side of shmq_ring_publish(); who sees the incarnation sees its journal reset. */
     uint64_t word = shmq_load_acquire(word_of(ring, seq));
-    uint64_t lap = lap_of(ring, seq), found = shmq_ring_lap(word);
+    int32_t ahead = laps_ahead(shmq_ring_lap(word), lap_of(ring, seq));
     *incarnation = shmq_ring_incarnation(word);
     if (shmq_ring_state(word) != SHMQ_RING_FREE && shmq_ring_state(word) != SHMQ_RING_LIVE)
         return SHMQ_SEQ_CORRUPT;
-    if (found > lap)
+    if (ahead > 0)
         return SHMQ_SEQ_RETIRED;
-    if (found < lap || shmq_ring_state(word) == SHMQ_RING_FREE)
+    if (ahead < 0 || shmq_ring_state(word) == SHMQ_RING_FREE)
         return SHMQ_SEQ_FUTURE;
     return SHMQ_SEQ_LIVE;
 }
 
-/* Raise a hint; losing the race means that somebody raised it. R4. */
+/* Raise a hint; losing the race means that somebody raised it. R4.
+ *
+ * PAIR hint: the CAS, with the acquire loads in shmq_ring_head() and shmq_ring_tail(): who starts from a hint sees the
+ * words that it was raised for. Without that a newer hint meets older words, and they seem to be damaged. */
 static void raise_hint(shmq_a64 *hint, uint64_t seq) {
-    /* PAIR hint: any older value is a hint as well, so the look may be relaxed. */
+    /* Relaxed: a value that is too old makes the CAS fail (PAIR hint). */
     uint64_t now = shmq_load_relaxed(hint);
     while (now < seq && !SHMQ_SHARED("ring.hint", shmq_cas(hint, &now, seq))) {
     }
@@ -57,59 +65,54 @@ int shmq_ring_retire(const struct shmq_ring *ring, uint64_t seq, uint64_t incarn
     return SHMQ_OK;
 }
 
-/* Walk from the hint over segments in `skip` state to the first that is not; at most one ring's length. */
-static int walk(const struct shmq_ring *ring, shmq_a64 *hint, enum shmq_seq_state skip, uint64_t *seq) {
-    uint64_t start = shmq_load_relaxed(hint); /* PAIR hint: any older value is a hint as well */
-    uint64_t incarnation;
-    for (*seq = start; *seq - start <= ring->slots; (*seq)++) {
-        enum shmq_seq_state state = shmq_ring_look(ring, *seq, &incarnation);
-        if (state == SHMQ_SEQ_CORRUPT)
-            return SHMQ_E_CORRUPT;
-        if (state != skip) {
-            if (*seq != start && hint == &ring->control->tail_seq)
-                raise_hint(hint, *seq);
-            return SHMQ_OK;
-        }
-    }
-    return SHMQ_E_CORRUPT;
+/* No end within a whole ring's length of `start`. Either this process was stopped in the middle and the log went on,
+ * and then the hint went on too (R4); or the words make no sense. */
+static bool went_on(const shmq_a64 *hint, uint64_t start) {
+    return shmq_load_acquire(hint) != start; /* PAIR hint */
 }
 
 int shmq_ring_tail(const struct shmq_ring *ring, uint64_t *seq, uint64_t *incarnation) {
-    for (uint32_t tries = 0; tries <= ring->slots; tries++) {
-        int result = walk(ring, &ring->control->tail_seq, SHMQ_SEQ_RETIRED, seq);
-        if (result != SHMQ_OK)
-            return result;
-        enum shmq_seq_state state = shmq_ring_look(ring, *seq, incarnation);
-        if (state == SHMQ_SEQ_LIVE)
+    shmq_a64 *hint = &ring->control->tail_seq;
+    uint64_t start;
+    do {
+        start = shmq_load_acquire(hint); /* PAIR hint */
+        for (*seq = start; *seq - start <= ring->slots; ++*seq) {
+            enum shmq_seq_state state = shmq_ring_look(ring, *seq, incarnation);
+            if (state == SHMQ_SEQ_RETIRED)
+                continue;
+            if (state != SHMQ_SEQ_LIVE) /* R3: behind a retired segment there is always another */
+                return state == SHMQ_SEQ_FUTURE && *seq == 0 ? SHMQ_NOTHING : SHMQ_E_CORRUPT;
+            if (*seq != start)
+                raise_hint(hint, *seq);
             return SHMQ_OK;
-        if (state == SHMQ_SEQ_FUTURE)
-            return *seq == 0 ? SHMQ_NOTHING : SHMQ_E_CORRUPT; /* R3: the newest segment is never retired */
-    }
+        }
+    } while (went_on(hint, start));
     return SHMQ_E_CORRUPT;
 }
 
 int shmq_ring_head(const struct shmq_ring *ring, uint64_t *seq, uint64_t *incarnation) {
-    for (uint32_t tries = 0; tries <= ring->slots; tries++) {
-        uint64_t next, start = shmq_load_relaxed(&ring->control->head_seq); /* PAIR hint: as in walk() */
-        enum shmq_seq_state state = shmq_ring_look(ring, start, incarnation);
-        if (state == SHMQ_SEQ_CORRUPT)
-            return SHMQ_E_CORRUPT;
-        if (state == SHMQ_SEQ_FUTURE)
-            return start == 0 ? SHMQ_NOTHING : SHMQ_E_CORRUPT;
-        /* The hint lags if a publisher died before raising it, or was overtaken; the truth is at most a ring ahead. */
-        for (next = start; next - start <= ring->slots; next++) {
+    shmq_a64 *hint = &ring->control->head_seq;
+    uint64_t start;
+    do {
+        start = shmq_load_acquire(hint); /* PAIR hint */
+        enum shmq_seq_state state = SHMQ_SEQ_FUTURE, before = SHMQ_SEQ_FUTURE;
+        for (uint64_t next = start; next - start <= ring->slots; next++, before = state) {
             uint64_t candidate;
             state = shmq_ring_look(ring, next, &candidate);
             if (state == SHMQ_SEQ_CORRUPT)
                 return SHMQ_E_CORRUPT;
-            if (state == SHMQ_SEQ_FUTURE)
-                break;
+            if (state == SHMQ_SEQ_FUTURE && next == 0)
+                return SHMQ_NOTHING;
+            if (state == SHMQ_SEQ_FUTURE && before != SHMQ_SEQ_LIVE) /* R3: the newest is never retired */
+                return SHMQ_E_CORRUPT;
+            if (state == SHMQ_SEQ_FUTURE) {
+                if (*seq != start)
+                    raise_hint(hint, *seq);
+                return SHMQ_OK;
+            }
             *seq = next;
             *incarnation = candidate;
         }
-        raise_hint(&ring->control->head_seq, *seq);
-        if (shmq_ring_look(ring, *seq, incarnation) == SHMQ_SEQ_LIVE)
-            return SHMQ_OK;
-    }
+    } while (went_on(hint, start));
     return SHMQ_E_CORRUPT;
 }

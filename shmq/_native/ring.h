@@ -8,7 +8,8 @@
  *   R2  Segment s + 1 is published only after s was sealed, so its base offset is final: all who race to publish it
  *       agree on everything but the file, and exactly one file wins.
  *   R3  Segments are retired oldest first and never the newest, so LIVE seqs are one unbroken run.
- *   R4  The hints head_seq and tail_seq only rise and never pass the truth; who reads one walks on from it. */
+ *   R4  The hints head_seq and tail_seq only rise, never pass the truth, and are at most one behind it: who publishes
+ *       or retires was told where by shmq_ring_head() or shmq_ring_tail(), which raise them. */
 #ifndef SHMQ_RING_H
 #define SHMQ_RING_H
 
@@ -35,10 +36,11 @@ enum shmq_seq_state shmq_ring_look(const struct shmq_ring *ring, uint64_t seq, u
 /* Make all words FREE(0). Only for memory that nobody else can reach. */
 void shmq_ring_reset(const struct shmq_ring *ring);
 
-/* OK: `incarnation` is segment `seq`. LOST: another file is, or was. */
+/* `seq` follows what shmq_ring_head() named, or is 0. OK: `incarnation` is segment `seq`. LOST: another file is, or
+ * was. */
 int shmq_ring_publish(const struct shmq_ring *ring, uint64_t seq, uint64_t incarnation);
 
-/* Take the oldest segment out of the log; the winner unlinks its file. LOST: another process did. */
+/* Take the oldest segment, as shmq_ring_tail() named it, out of the log; the winner unlinks its file. LOST: another process did. */
 int shmq_ring_retire(const struct shmq_ring *ring, uint64_t seq, uint64_t incarnation);
 
 /* The newest and the oldest LIVE segment. NOTHING: the log has none yet. E_CORRUPT: the words make no sense. */

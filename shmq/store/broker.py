@@ -27,7 +27,7 @@ from . import files
 from .filesystem import check_local, check_private
 
 FORMAT = 1
-SHARED_MEMORY = "/dev/shm"  # noqa: S108  # what is made there is private, and its name is random
+SHARED_MEMORY = "/dev/shm"  # what is made there is private, and its name is random
 OWNER_FILE = "broker"
 """In the broker's directory in /dev/shm: holds the path of its directory, and the lock of those who use it."""
 DEFAULT_TIMEOUT_MS = 30_000

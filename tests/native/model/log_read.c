@@ -110,6 +110,7 @@ static void check_hints(uint64_t oldest) {
     uint64_t head = model_newest(&log_ring.control->head_seq), tail = model_newest(&log_ring.control->tail_seq);
     MODEL_CHECK(head >= ghost.head && head < (ghost.newest ? ghost.newest : 1u), "hint", head, ghost.newest);
     MODEL_CHECK(tail >= ghost.tail && tail <= oldest, "hint", tail, oldest);
+    MODEL_CHECK(head + 2 >= ghost.newest && tail + 1 >= oldest, "hint", head, tail);
     ghost.head = (uint8_t)head;
     ghost.tail = (uint8_t)tail;
 }
