@@ -84,7 +84,10 @@ class Children:
         child.process.join(END_TIMEOUT_S)
 
     def expect(self, child: Child, timeout_s: float) -> Any:
-        """Return the next answer of `child`; raise ChildError if any child fails or time runs out."""
+        """Return the next answer of `child`; raise ChildError if any child fails, ends, or time runs out.
+
+        A role ends only when it is told to, so that one which is gone early never passes unnoticed.
+        """
         deadline_s = time.monotonic() + timeout_s
         while not child.answers:
             live = {other.pipe: other for other in self._children if not other.pipe.closed}

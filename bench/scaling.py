@@ -9,7 +9,7 @@ from bench.children import ChildError, Children
 from bench.peers import Channel, Mode, Peer
 from bench.peers.shmq_topic import ShmqAppendOnly, find_end_offset
 from bench.plan import Outcome, Plan, Step
-from bench.roles import READY, Pace
+from bench.roles import CLOSE, READY, Pace
 from bench.scratch import Scratch
 from bench.values import make_pool
 
@@ -47,7 +47,10 @@ def append_together(peer: Peer, producer_count: int, pace: Pace) -> list[tuple[i
         start_ns = time.perf_counter_ns() + int(pace.warmup_s * 1e9)
         for producer in producers:
             producer.tell((start_ns, start_ns + int(pace.seconds * 1e9)))
-        return [children.expect(producer, pace.seconds + START_TIMEOUT_S) for producer in producers]
+        answers = [children.expect(producer, pace.seconds + START_TIMEOUT_S) for producer in producers]
+        for producer in producers:
+            producer.tell(CLOSE)
+    return answers
 
 
 def append(pipe: Connection, peer: Peer) -> None:
@@ -66,6 +69,7 @@ def append(pipe: Connection, peer: Peer) -> None:
         peer.send_all(send, pool.values)
         sent += len(pool.values)
     pipe.send((sent, (sent - from_sent) / (now_ns - from_ns) * 1e9))
+    pipe.recv()
     peer.close()
 
 

@@ -9,7 +9,7 @@ from bench.peers.base import Channel, Mode, Peer, Send
 from bench.scratch import SHM, remove
 
 MIB = 1 << 20
-RINGS = ((1024, 4 * MIB, 16 * MIB), (64 * 1024, 16 * MIB, 64 * MIB))  # up to size, segment_bytes, retention_bytes
+RINGS = ((1024, 2 * MIB, 8 * MIB), (64 * 1024, 16 * MIB, 64 * MIB))  # up to size, segment_bytes, retention_bytes
 LARGE_RING = (64 * MIB, 256 * MIB)
 POLL_TIMEOUT_MS = 1000
 MAX_POLL_RECORDS = 500
@@ -32,11 +32,15 @@ class ShmqMemory(Peer):
         self.broker = f"shm://{channel.disk / 'broker'}"
         self.segment_bytes, self.retention_bytes = pick_ring(channel.size_bytes)
         self._client: Any = None
-        create_topic(self.broker, self.topic, self._configs())
+        try:
+            create_topic(self.broker, self.topic, self._configs())
+        except BaseException:
+            self.remove()  # the broker is there already; nobody else will know of it
+            raise
 
     def _configs(self) -> dict[str, object]:
         ring = {"segment_bytes": self.segment_bytes, "retention_bytes": self.retention_bytes}
-        return {**self.configs, **ring, "max_message_bytes": max(MIB, 2 * self.channel.size_bytes)}
+        return {**self.configs, **ring, "max_message_bytes": max(1000, 2 * self.channel.size_bytes)}
 
     def open_sender(self) -> Send:
         from shmq import Producer

@@ -24,7 +24,7 @@ struct append {
     uint64_t bytes;
     struct shmq_appended *appended;
     bool wake;
-    uint64_t woken[SHMQ_MAX_SLOTS / 64];
+    uint64_t woken[SHMQ_MAX_SLOTS / 64]; /* filled if `wake` */
 };
 
 static uint64_t largest_of(const struct shmq_row *rows, uint32_t count) {
@@ -37,21 +37,29 @@ static uint64_t largest_of(const struct shmq_row *rows, uint32_t count) {
     return largest;
 }
 
-/* A2. Both limits are the topic's present ones. */
-static int check_limits(struct append *append) {
+/* A2, for a single record. */
+static int check_record(struct append *append) {
     struct shmq_appender *appender = append->appender;
-    struct shmq_options options = shmq_options_now(appender->partition);
+    /* PAIR options: each word stands for itself. */
+    uint64_t limit = shmq_load_relaxed(&appender->partition->ring.control->configuration.max_message_bytes);
     uint64_t largest = largest_of(append->rows, append->count);
-    uint64_t room = (uint64_t)shmq_segment_geometry(options.segment_bytes).data_units * SHMQ_UNIT_BYTES;
+    if (__builtin_expect(largest <= limit, 1))
+        return SHMQ_OK;
     appender->fail.wanted = largest;
-    appender->fail.limit = options.max_message_bytes;
-    if (largest > options.max_message_bytes)
-        return shmq_fail(&appender->fail, SHMQ_E_TOO_LARGE, appender->partition->directory, "max_message_bytes");
+    appender->fail.limit = limit;
+    return shmq_fail(&appender->fail, SHMQ_E_TOO_LARGE, appender->partition->directory, "max_message_bytes");
+}
+
+/* A2, for the batch: a new segment is wanted; would it fit one? ROLL, or E_TOO_LARGE. */
+static int check_batch(struct append *append) {
+    struct shmq_appender *appender = append->appender;
+    struct shmq_geometry geometry = shmq_segment_geometry(shmq_options_now(appender->partition).segment_bytes);
+    uint64_t room = (uint64_t)geometry.data_units * SHMQ_UNIT_BYTES;
+    if (append->bytes <= room && append->count <= SHMQ_MAX_COUNT)
+        return SHMQ_ROLL;
     appender->fail.wanted = append->bytes;
     appender->fail.limit = room;
-    if (append->bytes > room || append->count > SHMQ_MAX_COUNT)
-        return shmq_fail(&appender->fail, SHMQ_E_TOO_LARGE, appender->partition->directory, "segment_bytes");
-    return SHMQ_OK;
+    return shmq_fail(&appender->fail, SHMQ_E_TOO_LARGE, appender->partition->directory, "segment_bytes");
 }
 
 static void stamp(struct append *append, bool log_append_time) {
@@ -68,22 +76,26 @@ static int append_guarded(void *argument) {
     const struct shmq_configuration *words = &appender->partition->ring.control->configuration;
     if (shmq_partition_is_deleted(appender->partition))
         return SHMQ_E_DELETED;
-    int result = check_limits(append);
+    int result = check_record(append);
     if (result != SHMQ_OK)
         return result;
     if (!segment->header) {
         appender->finished = 0;
-        return SHMQ_ROLL;
+        return check_batch(append);
     }
     bool log_append_time = shmq_load_relaxed(&words->timestamp_type) != 0; /* PAIR options */
     stamp(append, log_append_time);
     struct shmq_claim claim;
+    uint64_t units = shmq_batch_units(append->bytes); /* more than 32 bits if a length is out of range: no fit */
     result = shmq_journal_claim(&segment->journal, appender->partition->process->owner,
-                                (uint32_t)shmq_batch_units(append->bytes), append->count, &claim);
+                                units <= UINT32_MAX ? (uint32_t)units : UINT32_MAX, append->count, &claim);
+    if (result == SHMQ_E_CORRUPT) {
+        appender->fail.pos = SHMQ_PAGE_BYTES + 8 * (uint64_t)claim.index;
+        return result;
+    }
     if (result != SHMQ_OK) {
         appender->finished = segment->journal.incarnation;
-        return result == SHMQ_E_CORRUPT ? (appender->fail.pos = SHMQ_PAGE_BYTES + 8 * (uint64_t)claim.index, result)
-                                        : SHMQ_ROLL;
+        return check_batch(append);
     }
     shmq_batch_write(segment->data + (uint64_t)claim.start_pos * SHMQ_UNIT_BYTES, append->rows, append->count,
                      append->bytes, appender->attempt, log_append_time ? SHMQ_ATTRIBUTE_LOG_APPEND_TIME : 0,
@@ -94,7 +106,7 @@ static int append_guarded(void *argument) {
         return result;
     append->appended->base_offset = segment->base_offset + claim.first_count;
     append->appended->timestamp_ms = append->rows->timestamp_ms;
-    shmq_waiters_wake(&appender->partition->ring.control->readers_waiting, append->woken);
+    append->wake = shmq_waiters_wake(&appender->partition->ring.control->readers_waiting, append->woken);
     return SHMQ_OK;
 }
 
@@ -105,11 +117,13 @@ static int fail_corrupt(struct shmq_appender *appender) {
 }
 
 int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, uint32_t count, struct shmq_appended *appended) {
-    struct append append = {.appender = appender,
-                            .rows = rows,
-                            .count = count,
-                            .bytes = shmq_batch_bytes(rows, count),
-                            .appended = appended};
+    struct append append; /* member by member: `woken` needs no zeros */
+    append.appender = appender;
+    append.rows = rows;
+    append.count = count;
+    append.bytes = shmq_batch_bytes(rows, count);
+    append.appended = appended;
+    append.wake = false;
     appender->wanted_bytes = append.bytes;
     for (;;) {
         int result = shmq_guarded(append_guarded, &append, &appender->fail, appender->partition->directory);
@@ -123,7 +137,7 @@ int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, uint32_t 
                 continue;
             result = SHMQ_E_ABORTED;
         }
-        if (result == SHMQ_OK)
+        if (append.wake)
             shmq_doorbell_ring_all(appender->partition->process, append.woken);
         if (result != SHMQ_ROLL)
             appender->attempt = 0;

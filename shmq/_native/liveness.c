@@ -35,6 +35,13 @@ uint64_t shmq_fork_count(void) {
     return fork_count;
 }
 
+static int open_lock_file(const char *directory, int *fd, struct shmq_fail *fail) {
+    char path[SHMQ_PATH_BYTES];
+    snprintf(path, sizeof path, "%s/procs.lock", directory);
+    *fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    return *fd < 0 ? shmq_fail_errno(fail, SHMQ_E_STORAGE, path, "open", errno) : SHMQ_OK;
+}
+
 static int lock_byte(int fd, short type, uint32_t slot) {
     struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = slot, .l_len = 1};
     int result;
@@ -140,10 +147,7 @@ static int register_process(const char *directory, uint64_t instance, const stru
     process->instance = instance;
     process->fork_count = fork_count;
     snprintf(process->directory, sizeof process->directory, "%s", directory);
-    char path[SHMQ_PATH_BYTES];
-    snprintf(path, sizeof path, "%s/procs.lock", directory);
-    process->lock_fd = open(path, O_RDWR | O_CLOEXEC);
-    int result = process->lock_fd < 0 ? shmq_fail_errno(fail, SHMQ_E_STORAGE, path, "open", errno) : SHMQ_OK;
+    int result = open_lock_file(directory, &process->lock_fd, fail);
     if (result == SHMQ_OK)
         result = map_procs(process, fail);
     if (result == SHMQ_OK)
@@ -210,6 +214,14 @@ void shmq_process_close(struct shmq_process *process) {
 int shmq_process_renew(struct shmq_process *process, struct shmq_fail *fail) {
     pthread_mutex_lock(&registry);
     int result = SHMQ_OK;
+    struct stat status;
+    /* Somebody may have closed our descriptor (a daemon that closes all), and its number may be another file's now. */
+    if (fstat(process->lock_fd, &status) < 0 || status.st_dev != process->device || status.st_ino != process->inode)
+        result = open_lock_file(process->directory, &process->lock_fd, fail);
+    if (result != SHMQ_OK) {
+        pthread_mutex_unlock(&registry);
+        return result;
+    }
     /* Locking what we still hold succeeds and changes nothing. */
     bool held = lock_byte(process->lock_fd, F_WRLCK, process->slot) == 0;
     if (!held || shmq_slot_tenancy(process, process->slot) != (process->epoch << 1 | 1))

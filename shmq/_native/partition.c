@@ -130,6 +130,7 @@ void shmq_partition_close(struct shmq_partition *partition) {
 struct change {
     struct shmq_partition *partition;
     const struct shmq_options *options;
+    bool wake[2];
     uint64_t woken[2][SHMQ_MAX_SLOTS / 64];
 };
 
@@ -149,16 +150,17 @@ static int mark_deleted(void *argument) {
     struct change *change = argument;
     struct shmq_control *control = change->partition->ring.control;
     SHMQ_SHARED("partition.deleted", shmq_fetch_or(&control->configuration.deleted, 1)); /* PAIR deleted */
-    shmq_waiters_wake(&control->readers_waiting, change->woken[0]);
-    shmq_waiters_wake(&control->producers_waiting, change->woken[1]);
+    change->wake[0] = shmq_waiters_wake(&control->readers_waiting, change->woken[0]);
+    change->wake[1] = shmq_waiters_wake(&control->producers_waiting, change->woken[1]);
     return SHMQ_OK;
 }
 
 int shmq_partition_mark_deleted(struct shmq_partition *partition, struct shmq_fail *fail) {
     struct change change = {.partition = partition};
     int result = shmq_guarded(mark_deleted, &change, fail, partition->directory);
-    shmq_doorbell_ring_all(partition->process, change.woken[0]);
-    shmq_doorbell_ring_all(partition->process, change.woken[1]);
+    for (int which = 0; which < 2; which++)
+        if (change.wake[which])
+            shmq_doorbell_ring_all(partition->process, change.woken[which]);
     return result;
 }
 

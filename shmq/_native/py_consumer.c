@@ -11,6 +11,8 @@
 #define LONGEST_SLEEP_NS UINT64_C(250000000)
 /* While a claim blocks a reader: how soon to ask again whether its owner is dead. */
 #define BLOCKED_SLEEP_NS UINT64_C(1000000)
+/* A ring comes this soon after the commit that it is for, unless the producer died in between. */
+#define RING_DELAY_NS UINT64_C(2000000)
 
 typedef struct {
     PyObject_HEAD
@@ -308,12 +310,12 @@ static int sleep_until(ConsumerObject *self, struct shmq_process *process, uint6
     self->slept++;
     Py_BEGIN_ALLOW_THREADS;
     result = shmq_doorbell_wait(process, ticket, until);
+    /* Ended by the bound although there is news: either its ring is just coming, or it was lost and we were rescued. */
+    if (result == SHMQ_TIMEOUT && bound_ns > BLOCKED_SLEEP_NS && has_news(self) &&
+        (result = shmq_doorbell_wait(process, ticket, shmq_now_ns() + RING_DELAY_NS)) == SHMQ_TIMEOUT)
+        self->rescued++;
     Py_END_ALLOW_THREADS;
-    if (result == SHMQ_SIGNAL)
-        return PyErr_CheckSignals();
-    if (result == SHMQ_TIMEOUT && bound_ns > BLOCKED_SLEEP_NS && has_news(self))
-        self->rescued++; /* only the bound ended this sleep: a ring was lost, or came just now */
-    return 0;
+    return result == SHMQ_SIGNAL ? PyErr_CheckSignals() : 0;
 }
 
 /* Wait for news until `deadline_ns`: 0, or -1 with an exception set. */

@@ -25,12 +25,13 @@ void shmq_reader_init(struct shmq_reader *reader, struct shmq_partition *partiti
 
 struct leave {
     struct shmq_reader *reader;
+    bool wake;
     uint64_t woken[SHMQ_MAX_SLOTS / 64];
 };
 
 static int leave(void *argument) {
     struct leave *call = argument;
-    shmq_readers_leave(call->reader->partition, (uint32_t)call->reader->entry, call->woken);
+    call->wake = shmq_readers_leave(call->reader->partition, (uint32_t)call->reader->entry, call->woken);
     return SHMQ_OK;
 }
 
@@ -38,7 +39,7 @@ void shmq_reader_close(struct shmq_reader *reader) {
     if (reader->entry >= 0) {
         struct leave call = {.reader = reader};
         /* If the control file is gone, so is the entry. */
-        if (shmq_guarded(leave, &call, &reader->fail, reader->partition->directory) == SHMQ_OK)
+        if (shmq_guarded(leave, &call, &reader->fail, reader->partition->directory) == SHMQ_OK && call.wake)
             shmq_doorbell_ring_all(reader->partition->process, call.woken);
         reader->entry = -1;
     }
@@ -133,6 +134,7 @@ struct fetch {
     struct shmq_view *views;
     uint32_t most, count;
     uint64_t most_bytes, bytes;
+    bool wake;
     uint64_t woken[SHMQ_MAX_SLOTS / 64];
 };
 
@@ -156,8 +158,8 @@ static int fetch_guarded(void *argument) {
         fetch->count++;
     }
     if (reader->entry >= 0)
-        shmq_readers_move(reader->partition, (uint32_t)reader->entry, reader->next_offset, reader->segment.seq,
-                          shmq_thread_id(), fetch->woken);
+        fetch->wake = shmq_readers_move(reader->partition, (uint32_t)reader->entry, reader->next_offset,
+                                        reader->segment.seq, shmq_thread_id(), fetch->woken);
     return fetch->count ? SHMQ_OK : result;
 }
 
@@ -189,7 +191,14 @@ static int fill_bounds(struct shmq_reader *reader, int result) {
 
 int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint32_t most, uint64_t most_bytes,
                       uint32_t *count) {
-    struct fetch fetch = {.reader = reader, .views = views, .most = most, .most_bytes = most_bytes};
+    struct fetch fetch; /* member by member: `woken` needs no zeros */
+    fetch.reader = reader;
+    fetch.views = views;
+    fetch.most = most;
+    fetch.most_bytes = most_bytes;
+    fetch.count = 0;
+    fetch.bytes = 0;
+    fetch.wake = false;
     int result = SHMQ_SEALED;
     do {
         if (reader->segment.header)
@@ -198,7 +207,7 @@ int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint3
             break;
         result = follow(reader);
     } while (result == SHMQ_OK);
-    if (reader->entry >= 0)
+    if (fetch.wake)
         shmq_doorbell_ring_all(reader->partition->process, fetch.woken);
     *count = fetch.count;
     reader->fail.wanted = reader->next_offset;

@@ -41,7 +41,7 @@ int shmq_readers_register(struct shmq_partition *partition, uint64_t offset, uin
     return SHMQ_E_READERS;
 }
 
-void shmq_readers_move(struct shmq_partition *partition, uint32_t entry, uint64_t offset, uint64_t seq, uint64_t thread,
+bool shmq_readers_move(struct shmq_partition *partition, uint32_t entry, uint64_t offset, uint64_t seq, uint64_t thread,
                        uint64_t *woken) {
     struct shmq_reader_entry *place = entry_at(partition, entry);
     uint64_t before = shmq_load_relaxed(&place->seq); /* PAIR mine: only this reader writes it */
@@ -49,17 +49,17 @@ void shmq_readers_move(struct shmq_partition *partition, uint32_t entry, uint64_
     if (shmq_load_relaxed(&place->thread) != thread) /* PAIR mine */
         SHMQ_SHARED("readers.move_thread", shmq_store_relaxed(&place->thread, thread));
     if (before == seq)
-        return;
+        return false;
     /* PAIR passed: the acquire load in shmq_readers_passed(); who sees the new place may remove the old segment. */
     SHMQ_SHARED("readers.move_seq", shmq_store_release(&place->seq, seq));
     shmq_fence();
-    shmq_waiters_wake(&partition->ring.control->producers_waiting, woken);
+    return shmq_waiters_wake(&partition->ring.control->producers_waiting, woken);
 }
 
-void shmq_readers_leave(struct shmq_partition *partition, uint32_t entry, uint64_t *woken) {
+bool shmq_readers_leave(struct shmq_partition *partition, uint32_t entry, uint64_t *woken) {
     uint64_t me = owner_of(partition->process);
     SHMQ_SHARED("readers.leave", shmq_cas(&entry_at(partition, entry)->owner, &me, 0));
-    shmq_waiters_wake(&partition->ring.control->producers_waiting, woken);
+    return shmq_waiters_wake(&partition->ring.control->producers_waiting, woken);
 }
 
 int shmq_readers_passed(struct shmq_partition *partition, uint64_t seq, bool *only_self) {

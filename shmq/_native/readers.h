@@ -11,11 +11,11 @@
 int shmq_readers_register(struct shmq_partition *partition, uint64_t offset, uint64_t seq, uint32_t *entry);
 
 /* Where this reader stands now: it needs nothing before segment `seq`. `thread` is who reads. Wakes producers that
- * wait for space if `seq` rose. Under guard. */
-void shmq_readers_move(struct shmq_partition *partition, uint32_t entry, uint64_t offset, uint64_t seq, uint64_t thread,
+ * wait for space if `seq` rose: true if there were any. Under guard. */
+bool shmq_readers_move(struct shmq_partition *partition, uint32_t entry, uint64_t offset, uint64_t seq, uint64_t thread,
                        uint64_t *woken);
 
-void shmq_readers_leave(struct shmq_partition *partition, uint32_t entry, uint64_t *woken);
+bool shmq_readers_leave(struct shmq_partition *partition, uint32_t entry, uint64_t *woken);
 
 /* May segment `seq` go? OK; FULL if a reader needs it or nobody is registered. `*only_self`: all readers that hold it
  * belong to this very thread, which would wait for itself. Removes entries of dead processes. Under guard. */

@@ -115,12 +115,13 @@ static int retire(struct room *room, struct shmq_fail *fail) {
     return SHMQ_OK;
 }
 
-/* Has retention_ms passed for the whole oldest segment? */
+/* Has retention_ms passed for the whole oldest segment, by its records' timestamps? A file younger than that is not even
+ * looked into: records with old timestamps stay for retention_ms after they were appended. */
 static bool is_expired(struct room *room, struct shmq_segment *tail, struct shmq_fail *fail) {
     if (room->options.retention_ms == UINT64_MAX)
         return false;
     int result = shmq_segment_map_tail(room->partition, tail, fail);
-    if (result != SHMQ_OK || tail->seq != room->seq)
+    if (result != SHMQ_OK || tail->seq != room->seq || tail->created_ms + room->options.retention_ms > shmq_wall_ms())
         return false;
     uint64_t max = shmq_segment_max_timestamp(room->partition, tail, &result, fail);
     /* What cannot be read is not thrown away for its age. */

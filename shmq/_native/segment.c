@@ -40,6 +40,7 @@ static void attach(struct shmq_segment *segment, void *base, size_t bytes, const
         .mapped_bytes = bytes,
         .seq = header->seq,
         .base_offset = header->base_offset,
+        .created_ms = header->created_ms,
         .crc = header->flags & SHMQ_FLAG_CRC,
         .crc_seed = seed_of(header->incarnation, header->base_offset),
     };

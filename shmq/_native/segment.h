@@ -12,6 +12,7 @@ struct shmq_segment {
     size_t mapped_bytes;
     uint64_t seq;
     uint64_t base_offset;
+    uint64_t created_ms;
     bool crc;
     uint32_t crc_seed; /* of incarnation and base offset: bytes of an older file in the same place fail every check */
 };

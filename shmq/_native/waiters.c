@@ -7,10 +7,19 @@ void shmq_waiters_enter(struct shmq_bitmap *bitmap, uint32_t slot) {
     shmq_fence_after_rmw(); /* PAIR sleep: the fence in shmq_waiters_wake(). W1. */
 }
 
-void shmq_waiters_wake(struct shmq_bitmap *bitmap, uint64_t *woken) {
-    shmq_fence_after_rmw(); /* PAIR sleep: the fence in shmq_waiters_enter(). W1. */
+/* Relaxed loads: the fence in shmq_waiters_wake() orders them (PAIR sleep). */
+static uint64_t any_waiter(const struct shmq_bitmap *bitmap) {
+    uint64_t any = 0;
     for (uint32_t index = 0; index < SHMQ_MAX_SLOTS / 64; index++)
-        /* Relaxed: the fence above orders it (PAIR sleep). */
-        if (__builtin_expect(shmq_load_relaxed(&bitmap->words[index]) != 0, 0))
-            woken[index] |= SHMQ_SHARED("waiters.wake", shmq_fetch_and(&bitmap->words[index], 0));
+        any |= shmq_load_relaxed(&bitmap->words[index]);
+    return any;
+}
+
+bool shmq_waiters_wake(struct shmq_bitmap *bitmap, uint64_t *woken) {
+    shmq_fence_after_rmw(); /* PAIR sleep: the fence in shmq_waiters_enter(). W1. */
+    if (__builtin_expect(any_waiter(bitmap) == 0, 1))
+        return false;
+    for (uint32_t index = 0; index < SHMQ_MAX_SLOTS / 64; index++)
+        woken[index] = SHMQ_SHARED("waiters.wake", shmq_fetch_and(&bitmap->words[index], 0));
+    return true;
 }

@@ -14,8 +14,8 @@
  * share its bit, and one that stays behind costs a ring that nobody needed. */
 void shmq_waiters_enter(struct shmq_bitmap *bitmap, uint32_t slot);
 
-/* Clear all bits and add them to `woken`, for shmq_doorbell_ring_all(). To be called right after the read-modify-write
- * that changed the log. */
-void shmq_waiters_wake(struct shmq_bitmap *bitmap, uint64_t *woken);
+/* Clear all bits and copy them to `woken`, for shmq_doorbell_ring_all(); false, with `woken` untouched, if there were none.
+ * To be called right after the read-modify-write that changed the log. */
+bool shmq_waiters_wake(struct shmq_bitmap *bitmap, uint64_t *woken);
 
 #endif

@@ -19,9 +19,9 @@ static void register_file(unsigned number) {
     struct log_file *file = &log_files[number];
     unsigned digits = 10 * (number + 1); /* file 3, word 1 is printed as 31 */
     model_word(&file->base_offset, 99, MODEL_NUMBER, MODEL_EAGER, "base_offset of file", number + 1);
-    for (unsigned index = 0; index < LOG_WORDS; index++)
+    for (unsigned index = 0; index <= log_shape.units; index++)
         model_word(&file->words[index], shmq_empty_word(99), MODEL_JOURNAL, MODEL_EAGER, "journal", digits + index);
-    for (unsigned unit = 0; unit < LOG_UNITS; unit++)
+    for (unsigned unit = 0; unit < log_shape.units; unit++)
         model_word(&file->data[unit], 0, MODEL_NUMBER, MODEL_EAGER, "data", digits + unit);
 }
 
@@ -45,8 +45,8 @@ void log_map(struct log_handle *handle, uint64_t seq, uint64_t incarnation) {
     handle->seq = seq;
     handle->base_offset = model_data_load(&file_of(incarnation)->base_offset);
     handle->journal = (struct shmq_journal){.words = file_of(incarnation)->words,
-                                            .length = LOG_WORDS,
-                                            .data_units = LOG_UNITS,
+                                            .length = log_shape.units + 1,
+                                            .data_units = log_shape.units,
                                             .incarnation = incarnation};
 }
 
@@ -84,7 +84,7 @@ static bool make_segment(struct log_handle *handle, uint64_t seq, uint64_t base_
     if (handle->made > log_shape.files)
         return false;
     struct log_file *file = file_of(incarnation);
-    struct shmq_journal fresh = {file->words, LOG_WORDS, LOG_UNITS, incarnation, 0};
+    struct shmq_journal fresh = {file->words, log_shape.units + 1, log_shape.units, incarnation, 0};
     shmq_journal_reset(&fresh);
     model_data_store(&file->base_offset, base_offset);
     log_agree(seq, base_offset);

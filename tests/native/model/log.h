@@ -13,14 +13,14 @@
 #include "ring.h"
 
 #define LOG_OWNERS 2u
-#define LOG_FILES 4u /* that each owner may make; incarnation 1 + owner + LOG_OWNERS * n is its n-th */
-#define LOG_WORDS 3u
+#define LOG_FILES 4u
 #define LOG_UNITS 2u
 #define LOG_SEGMENTS 8u /* that a run may publish */
 
 struct log_shape {
     unsigned owners, ring_slots;
-    unsigned files; /* of each owner */
+    unsigned files; /* that each owner may make; incarnation 1 + owner + LOG_OWNERS * n is its n-th */
+    unsigned units; /* of each file, with one journal word for each and one for the seal */
 };
 
 /* What one process has mapped. */
@@ -50,7 +50,7 @@ bool log_was_live(uint64_t seq, uint64_t incarnation);
 /* Between log.c and log_read.c. */
 struct log_file {
     shmq_a64 base_offset; /* of its header */
-    shmq_a64 words[LOG_WORDS], data[LOG_UNITS];
+    shmq_a64 words[LOG_UNITS + 1], data[LOG_UNITS];
 };
 extern struct log_file log_files[LOG_OWNERS * LOG_FILES];
 extern struct log_shape log_shape;

@@ -74,10 +74,10 @@ void log_read_all(void) {
 }
 
 void log_heal(void) {
-    unsigned file = model_choose(log_shape.owners * log_shape.files), index = model_choose(LOG_WORDS - 1);
+    unsigned file = model_choose(log_shape.owners * log_shape.files), index = model_choose(log_shape.units);
     file = file / log_shape.owners * LOG_OWNERS + file % log_shape.owners;
     shmq_a64 *words = log_files[file].words;
-    struct shmq_journal journal = {words, LOG_WORDS, LOG_UNITS, file + 1, 0};
+    struct shmq_journal journal = {words, log_shape.units + 1, log_shape.units, file + 1, 0};
     uint64_t word = shmq_load_acquire(&words[index]);
     if (shmq_word_state(word) != SHMQ_CLAIMED || shmq_journal_abort(&journal, index, word) != SHMQ_OK)
         model_drop();

@@ -4,7 +4,7 @@
 
 struct roll_scenario {
     struct log_shape shape;
-    unsigned batches; /* of each producer */
+    unsigned batches[2]; /* of each producer */
     unsigned heals;
 };
 
@@ -12,7 +12,7 @@ static const struct roll_scenario *now;
 
 static void produce(void *argument) {
     struct log_handle handle = {.owner = (unsigned)(uintptr_t)argument};
-    for (unsigned batch = 0; batch < now->batches; batch++)
+    for (unsigned batch = 0; batch < now->batches[handle.owner]; batch++)
         if (!log_append(&handle, batch))
             return;
 }
@@ -45,10 +45,14 @@ static void start(const void *parameters) {
         .long_only = is_long, .parameters = &(const struct roll_scenario){__VA_ARGS__}                                 \
     }
 
+/* Shape: owners, ring slots, files of each owner, units of each file. */
 const struct model_scenario model_scenarios[] = {
-    ROLL("one", 1, false, .shape = {1, 4, 4}, .batches = 3, .heals = 1),
-    ROLL("two", 2, false, .shape = {2, 4, 3}, .batches = 2),
-    ROLL("two-healed", 1, false, .shape = {2, 4, 3}, .batches = 2, .heals = 1),
-    ROLL("full", 1, false, .shape = {2, 3, 3}, .batches = 3),
+    ROLL("one", 1, false, .shape = {1, 4, 4, 2}, .batches = {3}, .heals = 1),
+    ROLL("two", 2, false, .shape = {2, 4, 3, 2}, .batches = {2, 2}),
+    ROLL("two-healed", 1, false, .shape = {2, 4, 2, 1}, .batches = {1, 1}, .heals = 1),
+    ROLL("full", 1, false, .shape = {2, 3, 3, 1}, .batches = {2, 1}),
+    ROLL("full-two-by-two", 1, true, .shape = {2, 3, 4, 1}, .batches = {2, 2}),
+    ROLL("full-two-units", 1, true, .shape = {2, 3, 3, 2}, .batches = {3, 3}),
+    ROLL("two-healed-twice", 1, true, .shape = {2, 4, 3, 2}, .batches = {2, 2}, .heals = 1),
 };
 const size_t model_scenario_count = sizeof(model_scenarios) / sizeof(model_scenarios[0]);
