@@ -188,7 +188,8 @@ class Producer(_native.ProducerCore):
             raise TypeError(f"a topic's name must be str, not {type(name).__name__}")
         meta = self._connection.topic(name)
         partitions = [self._connection.partition(meta, number) for number in range(meta.partitions)]
-        return _native.Topic(meta.name, tuple(map(_native.Appender, partitions)))
+        attempts = 1 + int(min(2, self.config.retries))
+        return _native.Topic(meta.name, tuple(_native.Appender(each, attempts) for each in partitions))
 
     def _reopen(self) -> None:
         """In a forked child: nothing of the parent's may be used. What lingered there is the parent's to append."""

@@ -133,7 +133,7 @@ int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, uint32_t 
             result = shmq_process_renew(appender->partition->process, &appender->fail);
             if (result != SHMQ_OK)
                 return result;
-            if (++appender->attempt < SHMQ_APPEND_ATTEMPTS)
+            if (++appender->attempt < appender->attempts)
                 continue;
             result = SHMQ_E_ABORTED;
         }

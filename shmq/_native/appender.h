@@ -11,12 +11,13 @@
 #include "batch.h"
 #include "segment.h"
 
-#define SHMQ_APPEND_ATTEMPTS 3
+#define SHMQ_APPEND_ATTEMPTS 3 /* at most */
 
 struct shmq_appender {
     struct shmq_partition *partition;
     struct shmq_segment segment; /* the one appended to last */
     uint64_t finished;           /* incarnation of the segment that the last ROLL was about, 0 for none */
+    uint8_t attempts;            /* 1 to SHMQ_APPEND_ATTEMPTS: how often an append is tried */
     bool only_self;              /* with FULL: the readers that hold the space belong to this very thread */
     uint8_t attempt;             /* how often the append under way was aborted */
     uint64_t wanted_bytes;       /* of the append under way */
@@ -32,7 +33,7 @@ struct shmq_appended {
 /* Append `count` rows as one batch. A row's timestamp below 0 means now.
  *
  * OK. ROLL: call shmq_appender_roll(), then again. E_TOO_LARGE: `fail.wanted` bytes, `fail.limit` allowed, and
- * `fail.what` names the limit. E_ABORTED: a healer took this process for dead SHMQ_APPEND_ATTEMPTS times. E_DELETED,
+ * `fail.what` names the limit. E_ABORTED: a healer took this process for dead `attempts` times. E_DELETED,
  * E_CORRUPT, E_STORAGE. Nothing was appended unless OK. */
 int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, uint32_t count, struct shmq_appended *appended);
 

@@ -6,15 +6,19 @@
 #define SPACE_LOOK_NS UINT64_C(10000000)
 
 static PyObject *appender_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"partition", NULL};
+    static char *names[] = {"partition", "attempts", NULL};
     PartitionObject *partition;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Appender", names, &PartitionType, &partition))
+    int attempts = SHMQ_APPEND_ATTEMPTS;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|i:Appender", names, &PartitionType, &partition, &attempts))
         return NULL;
+    if (attempts < 1 || attempts > SHMQ_APPEND_ATTEMPTS)
+        return PyErr_Format(PyExc_ValueError, "attempts is 1 to %d, not %d", SHMQ_APPEND_ATTEMPTS, attempts);
     AppenderObject *self = (AppenderObject *)type->tp_alloc(type, 0);
     if (!self)
         return NULL;
     self->partition = (PartitionObject *)Py_NewRef((PyObject *)partition);
     self->appender.partition = partition->partition;
+    self->appender.attempts = (uint8_t)attempts;
     pthread_mutex_init(&self->mutex, NULL);
     return (PyObject *)self;
 }
@@ -96,6 +100,7 @@ int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, 
                 return -1;
         } else if (result < 0) {
             self->last_result = result;
+            self->appender.fail.limit = result == SHMQ_E_ABORTED ? self->appender.attempts : self->appender.fail.limit;
             shmq_raise(result, &self->appender.fail, self->partition->topic, self->partition->number);
             return -1;
         }
@@ -195,7 +200,7 @@ PyTypeObject AppenderType = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "shmq._native.Appender",
     .tp_basicsize = sizeof(AppenderObject),
     .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_doc = "Appender(partition): appends to one partition; safe to share between threads.",
+    .tp_doc = "Appender(partition, attempts=3): appends to one partition; safe to share between threads.",
     .tp_new = appender_new,
     .tp_dealloc = (destructor)appender_dealloc,
     .tp_methods = appender_methods,

@@ -70,8 +70,7 @@ PyObject *shmq_raise(int result, const struct shmq_fail *fail, PyObject *topic, 
     case SHMQ_E_DELETED:
         return shmq_raise_code("deleted", "{s:O,s:i}", "topic", name, "partition", partition);
     case SHMQ_E_ABORTED:
-        return shmq_raise_code("aborted", "{s:O,s:i,s:i}", "topic", name, "partition", partition, "attempts",
-                               SHMQ_APPEND_ATTEMPTS);
+        return shmq_raise_code("aborted", "{s:O,s:i,s:K}", "topic", name, "partition", partition, "attempts", limit);
     case SHMQ_E_VERSION:
         return shmq_raise_code("version", "{s:s,s:K,s:K}", "path", fail->path, "found", limit, "supported", wanted);
     case SHMQ_E_SLOTS:

@@ -105,7 +105,7 @@ class ConsumerConfig(ClientConfig):
     exclude_internal_topics: bool = option(
         True,
         Boolean(),
-        "Whether patterns and `topics()` leave out topics that are the broker's own.",
+        "No effect: the broker has no topics of its own yet.",
     )
     enable_auto_commit: bool = option(True, Boolean(), "No effect without a group.")
     auto_commit_interval_ms: float = option(

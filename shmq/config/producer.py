@@ -111,13 +111,6 @@ class ProducerConfig(ClientConfig):
         "Longest wait for another administrator of the same broker when a topic is made by sending to it.",
     )
     metrics_enabled: bool = option(True, Boolean(), "Whether `metrics()` counts anything.")
-    spin_us: float = option(
-        20,
-        Number(0, 1_000_000, "us", fractions=True),
-        "How long a wait for room looks again and again before it sleeps.",
-        ours=True,
-    )
-
     @classmethod
     def _related(cls, given: dict[str, Any]) -> dict[str, Any]:
         """As in kafka-python, asking for idempotence and against it is an error; by default it yields."""

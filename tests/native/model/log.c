@@ -52,9 +52,10 @@ void log_map(struct log_handle *handle, uint64_t seq, uint64_t incarnation) {
 
 static int try_append(struct log_handle *handle, unsigned number) {
     struct shmq_claim claim;
+    unsigned units = log_shape.batch_units[handle->owner];
     if (!handle->journal.incarnation)
         return SHMQ_ROLL;
-    int result = shmq_journal_claim(&handle->journal, shmq_owner(handle->owner, 1), 1, 1, &claim);
+    int result = shmq_journal_claim(&handle->journal, shmq_owner(handle->owner, 1), units, units, &claim);
     MODEL_CHECK(result >= 0, "corrupt", result, claim.index);
     if (result != SHMQ_OK) {
         handle->finished = handle->journal.incarnation;
@@ -62,7 +63,8 @@ static int try_append(struct log_handle *handle, unsigned number) {
     }
     unsigned file = (unsigned)handle->journal.incarnation;
     ledger_claimed(number, file, handle->base_offset, &claim);
-    model_data_store(&file_of(file)->data[claim.start_pos], ledger_payload(number));
+    for (unsigned unit = claim.start_pos; unit < claim.start_pos + units; unit++)
+        model_data_store(&file_of(file)->data[unit], ledger_payload(number));
     return shmq_journal_commit(&handle->journal, &claim);
 }
 

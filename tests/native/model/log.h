@@ -14,13 +14,14 @@
 
 #define LOG_OWNERS 2u
 #define LOG_FILES 4u
-#define LOG_UNITS 2u
+#define LOG_UNITS 3u
 #define LOG_SEGMENTS 8u /* that a run may publish */
 
 struct log_shape {
     unsigned owners, ring_slots;
     unsigned files; /* that each owner may make; incarnation 1 + owner + LOG_OWNERS * n is its n-th */
     unsigned units; /* of each file, with one journal word for each and one for the seal */
+    unsigned batch_units[LOG_OWNERS]; /* of each owner's batches */
 };
 
 /* What one process has mapped. */
@@ -35,7 +36,7 @@ extern struct shmq_ring log_ring;
 void log_begin(const struct log_shape *shape);
 /* Map the file `incarnation`, as segment `seq`. */
 void log_map(struct log_handle *handle, uint64_t seq, uint64_t incarnation);
-/* One batch of one record, until it is acknowledged. False: the owner has no file left. */
+/* One batch, with a record for each unit, until it is acknowledged. False: the owner has no file left. */
 bool log_append(struct log_handle *handle, unsigned batch);
 /* Follow the log from its beginning to its end; claims of the dead are aborted when everybody else is still. */
 void log_read_all(void);

@@ -11,7 +11,12 @@ struct place {
 
 static void deliver(const struct place *place, const struct shmq_entry *entry) {
     unsigned file = (unsigned)place->handle.journal.incarnation;
-    uint64_t payload = model_data_load(&log_files[file - 1].data[entry->start_pos]);
+    const shmq_a64 *data = log_files[file - 1].data;
+    uint64_t payload = model_data_load(&data[entry->start_pos]);
+    for (unsigned unit = entry->start_pos + 1; unit < entry->end_pos; unit++) {
+        uint64_t next = model_data_load(&data[unit]);
+        MODEL_CHECK(next == payload, "torn", next, payload);
+    }
     ledger_delivered(payload, file, place->handle.base_offset, entry);
 }
 

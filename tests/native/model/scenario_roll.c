@@ -45,14 +45,16 @@ static void start(const void *parameters) {
         .long_only = is_long, .parameters = &(const struct roll_scenario){__VA_ARGS__}                                 \
     }
 
-/* Shape: owners, ring slots, files of each owner, units of each file. */
+/* Shape: owners, ring slots, files of each owner, units of each file, units of each owner's batches. */
 const struct model_scenario model_scenarios[] = {
-    ROLL("one", 1, false, .shape = {1, 4, 4, 2}, .batches = {3}, .heals = 1),
-    ROLL("two", 2, false, .shape = {2, 4, 3, 2}, .batches = {2, 2}),
-    ROLL("two-healed", 1, false, .shape = {2, 4, 2, 1}, .batches = {1, 1}, .heals = 1),
-    ROLL("full", 1, false, .shape = {2, 3, 3, 1}, .batches = {2, 1}),
-    ROLL("full-two-by-two", 1, true, .shape = {2, 3, 4, 1}, .batches = {2, 2}),
-    ROLL("full-two-units", 1, true, .shape = {2, 3, 3, 2}, .batches = {3, 3}),
-    ROLL("two-healed-twice", 1, true, .shape = {2, 4, 3, 2}, .batches = {2, 2}, .heals = 1),
+    ROLL("one", 1, false, .shape = {1, 4, 4, 2, {1}}, .batches = {3}, .heals = 1),
+    ROLL("two", 2, false, .shape = {2, 4, 3, 2, {1, 1}}, .batches = {2, 2}),
+    /* Where one does not fit the other may still claim: both go for the same word. */
+    ROLL("claim-or-seal", 1, false, .shape = {2, 4, 3, 3, {2, 1}}, .batches = {2, 2}),
+    ROLL("two-healed", 1, false, .shape = {2, 4, 2, 1, {1, 1}}, .batches = {1, 1}, .heals = 1),
+    ROLL("full", 1, false, .shape = {2, 3, 3, 1, {1, 1}}, .batches = {2, 1}),
+    ROLL("full-two-by-two", 1, true, .shape = {2, 3, 4, 1, {1, 1}}, .batches = {2, 2}),
+    ROLL("full-two-units", 1, true, .shape = {2, 3, 3, 2, {1, 1}}, .batches = {3, 3}),
+    ROLL("claim-or-seal-healed", 2, true, .shape = {2, 4, 3, 3, {2, 1}}, .batches = {2, 2}, .heals = 1),
 };
 const size_t model_scenario_count = sizeof(model_scenarios) / sizeof(model_scenarios[0]);
