@@ -102,8 +102,9 @@ def print_errors(console: Console, results: Results) -> None:
     for peer, about in results.peers.items():
         if "missing" in about:
             console.print(f"{peer}: {escape(about['missing'])}", highlight=False)
-    for reason in dict.fromkeys(f"{row.suite} {row.peer}: {error.partition(CUT)[0]}" for row in results.failed() for error in row.errors):
-        console.print(f"[red]failed[/red] {escape(reason)}", highlight=False)
+    errors = [(row, error.partition("\nTraceback")[0]) for row in results.failed() for error in row.errors]
+    for reason in dict.fromkeys(f"{row.suite} {row.peer}: {error}" for row, error in errors):
+        console.print(f"[red]failed[/red] {escape(reason)} (where: see the JSON)", highlight=False)
 
 
 def print_verdict(console: Console, targets: list[Target]) -> None:

@@ -116,6 +116,11 @@ static int fail_corrupt(struct shmq_appender *appender) {
     return shmq_fail(&appender->fail, SHMQ_E_CORRUPT, appender->fail.path, "a journal word breaks the format");
 }
 
+static int fail_control(struct shmq_appender *appender, const char *what, uint64_t pos) {
+    appender->fail.pos = pos;
+    return shmq_fail(&appender->fail, SHMQ_E_CORRUPT, appender->partition->directory, "control: %s", what);
+}
+
 int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, uint32_t count, struct shmq_appended *appended) {
     struct append append; /* member by member: `woken` needs no zeros */
     append.appender = appender;
@@ -175,7 +180,7 @@ static int begin(void *argument) {
     if (!SHMQ_SHARED("roll.advise", shmq_cas(&control->preparer, &roll->advice, mine)))
         return SHMQ_LOST;
     roll->incarnation = SHMQ_SHARED("roll.number", shmq_fetch_add(&control->next_incarnation, 1)) + 1;
-    return roll->incarnation <= SHMQ_MAX_INCARNATION ? SHMQ_OK : SHMQ_E_CORRUPT;
+    return roll->incarnation && roll->incarnation <= SHMQ_MAX_INCARNATION ? SHMQ_OK : SHMQ_E_CORRUPT;
 }
 
 static int seal(void *argument) {
@@ -189,11 +194,14 @@ static int publish(void *argument) {
     return shmq_ring_publish(&roll->appender->partition->ring, roll->seq, roll->incarnation);
 }
 
-static bool another_prepares(const struct roll *roll) {
+/* Does a living process other than this one prepare this very segment? Then PENDING. */
+static int ask_preparer(void *argument) {
+    const struct roll *roll = argument;
     uint32_t owner = (uint32_t)(roll->advice & ((1u << SHMQ_OWNER_BITS) - 1));
     const struct shmq_process *process = roll->appender->partition->process;
-    return roll->advice && roll->advice >> SHMQ_OWNER_BITS == roll->seq && owner != process->owner &&
-           shmq_owner_life(process, owner) == SHMQ_LIFE_ALIVE;
+    bool alive = roll->advice && roll->advice >> SHMQ_OWNER_BITS == roll->seq && owner != process->owner &&
+                 shmq_owner_life(process, owner) == SHMQ_LIFE_ALIVE;
+    return alive ? SHMQ_PENDING : SHMQ_NOTHING;
 }
 
 /* Wait for a living process that prepares this very segment, but not for long: it may be stopped. OK: it is there. */
@@ -206,8 +214,11 @@ static int leave_it_to_another(struct roll *roll) {
             return result;
         if (roll->state != SHMQ_SEQ_FUTURE)
             return SHMQ_OK;
-        if (shmq_now_ns() > deadline || !another_prepares(roll))
+        if (shmq_now_ns() > deadline)
             return SHMQ_NOTHING;
+        result = shmq_guarded(ask_preparer, roll, &appender->fail, appender->partition->process->directory);
+        if (result != SHMQ_PENDING)
+            return result;
         struct timespec pause = {.tv_nsec = PREPARE_LOOK_NS};
         nanosleep(&pause, NULL);
     }
@@ -223,6 +234,9 @@ static int make_segment(struct roll *roll, uint64_t base_offset) {
     result = shmq_guarded(begin, roll, &appender->fail, partition->directory);
     if (result == SHMQ_LOST)
         return SHMQ_OK; /* somebody else began just now: look again */
+    if (result == SHMQ_E_CORRUPT)
+        return fail_control(appender, "next_incarnation is beyond the last possible one",
+                            offsetof(struct shmq_control, next_incarnation));
     struct shmq_segment fresh = {0};
     if (result == SHMQ_OK)
         result = shmq_segment_create(partition, roll->seq, roll->incarnation, base_offset, roll->options.segment_bytes,
@@ -240,7 +254,11 @@ static int make_segment(struct roll *roll, uint64_t base_offset) {
     shmq_segment_path(partition, roll->seq, roll->incarnation, path);
     shmq_segment_unmap(&fresh);
     unlink(path);
-    return result == SHMQ_LOST ? SHMQ_OK : result;
+    if (result == SHMQ_LOST)
+        result = shmq_guarded(look_at_next, roll, &appender->fail, partition->directory);
+    if (result == SHMQ_OK && roll->state == SHMQ_SEQ_FUTURE) /* lost, but to nobody */
+        return fail_control(appender, "the ring's words contradict each other", offsetof(struct shmq_control, ring));
+    return result;
 }
 
 int shmq_appender_roll(struct shmq_appender *appender) {

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "files.h"
+#include "guard.h"
 
 /* A semaphore of another process, kept open while its tenant lives. */
 struct shmq_neighbour {
@@ -126,12 +127,26 @@ static sem_t *bell_of(struct shmq_process *process, uint32_t slot, uint64_t epoc
     return neighbour->bell;
 }
 
+struct tenancy_look {
+    const struct shmq_process *process;
+    uint32_t slot;
+    uint64_t tenancy;
+};
+
+static int look_at_tenancy(void *argument) {
+    struct tenancy_look *look = argument;
+    look->tenancy = shmq_slot_tenancy(look->process, look->slot);
+    return SHMQ_OK;
+}
+
 void shmq_doorbell_ring(struct shmq_process *process, uint32_t slot) {
     if (slot >= process->slots)
         return;
-    uint64_t tenancy = shmq_slot_tenancy(process, slot);
-    if (!(tenancy & 1))
+    struct tenancy_look look = {process, slot, 0};
+    struct shmq_fail ignored; /* a ring is a hint: the sleeper looks again by itself */
+    if (shmq_guarded(look_at_tenancy, &look, &ignored, process->directory) != SHMQ_OK || !(look.tenancy & 1))
         return;
+    uint64_t tenancy = look.tenancy;
     pthread_mutex_lock(&neighbours_lock);
     sem_t *bell = bell_of(process, slot, tenancy >> 1);
     if (bell)

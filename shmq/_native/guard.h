@@ -13,7 +13,8 @@
 /* Install the handler; once a process, again after another library replaced it. */
 void shmq_guard_install(void);
 
-/* Call `function(argument)`; its result, or E_STORAGE if a touched page could not be had. Not to be nested. */
+/* Call `function(argument)`; its result, or E_STORAGE if a touched page could not be had. Within another guarded
+ * function it only calls: the outermost one is left. */
 int shmq_guarded(int (*function)(void *), void *argument, struct shmq_fail *fail, const char *path);
 
 #endif

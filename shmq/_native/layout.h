@@ -48,7 +48,9 @@
  *   512   128  readers waiting  one bit per process slot
  *   640   128  producers waiting one bit per process slot (retention "consumed")
  *  1024 16384  readers          256 entries of 64 bytes, a reader each: owner (0: free; joining << 63 | epoch << 10 |
- *                               slot), next offset, first segment still needed, thread that reads
+ *                               slot), next offset, first segment still needed (seq << 15 | owner as in a journal
+ *                               word; another owner's: everything is needed), thread that reads, number
+ *                               of this registration within its process
  * 20480     8  ring[0]          then 8 bytes per ring slot: state:2 | lap:24 | incarnation:38
  *
  *   Segment seq s has ring slot s % ring_slots and lap s / ring_slots. A ring word goes FREE(lap) -> LIVE(lap,
@@ -191,7 +193,8 @@ struct shmq_reader_entry {
     shmq_a64 offset;
     shmq_a64 seq;
     shmq_a64 thread;
-    uint64_t reserved[4];
+    shmq_a64 ticket;
+    uint64_t reserved[3];
 };
 
 struct shmq_control {

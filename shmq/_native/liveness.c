@@ -14,7 +14,11 @@
 #include "doorbell.h"
 #include "fault.h"
 #include "files.h"
+#include "guard.h"
 #include "process_stat.h"
+
+/* No slot is let so often: an epoch from here on is damage, and would not fit a reader's entry. */
+#define EPOCHS (UINT64_C(1) << 52)
 
 static struct shmq_process *processes;
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
@@ -65,6 +69,28 @@ int shmq_procs_create(const char *path, uint64_t instance, uint32_t slots, struc
     return shmq_create_file(path, SHMQ_PAGE_BYTES + slots * sizeof(struct shmq_slot), &header, sizeof header, fail);
 }
 
+struct header_look {
+    const struct shmq_procs_header *mapped;
+    struct shmq_procs_header header;
+};
+
+static int copy_header(void *argument) {
+    struct header_look *look = argument;
+    look->header = *look->mapped;
+    return SHMQ_OK;
+}
+
+static int check_header(const struct shmq_process *process, const struct shmq_procs_header *header, const char *path,
+                        struct shmq_fail *fail) {
+    fail->pos = 0;
+    if (header->header_crc != shmq_procs_crc(header) || header->slots == 0 || header->slots > SHMQ_MAX_SLOTS ||
+        process->mapped_bytes < SHMQ_PAGE_BYTES + header->slots * sizeof(struct shmq_slot))
+        return shmq_fail(fail, SHMQ_E_CORRUPT, path, "the header's checksum, slot count or file length is wrong");
+    if (header->instance != process->instance)
+        return shmq_fail(fail, SHMQ_E_CORRUPT, path, "it belongs to another broker");
+    return SHMQ_OK;
+}
+
 static int map_procs(struct shmq_process *process, struct shmq_fail *fail) {
     char path[SHMQ_PATH_BYTES];
     snprintf(path, sizeof path, "%s/procs", process->directory);
@@ -72,19 +98,17 @@ static int map_procs(struct shmq_process *process, struct shmq_fail *fail) {
     int result = shmq_map_file(path, &base, &process->mapped_bytes, fail);
     if (result != SHMQ_OK)
         return result;
-    const struct shmq_procs_header *header = base;
+    struct header_look look = {.mapped = base};
     result = shmq_check_magic(path, base, process->mapped_bytes, SHMQ_PROCS_MAGIC, fail);
-    if (result == SHMQ_OK && (header->header_crc != shmq_procs_crc(header) || header->slots == 0 ||
-                              header->slots > SHMQ_MAX_SLOTS ||
-                              process->mapped_bytes < SHMQ_PAGE_BYTES + header->slots * sizeof(struct shmq_slot)))
-        result = shmq_fail(fail, SHMQ_E_CORRUPT, path, "the header's checksum, slot count or file length is wrong");
-    if (result == SHMQ_OK && header->instance != process->instance)
-        result = shmq_fail(fail, SHMQ_E_CORRUPT, path, "it belongs to another broker");
+    if (result == SHMQ_OK)
+        result = shmq_guarded(copy_header, &look, fail, path);
+    if (result == SHMQ_OK)
+        result = check_header(process, &look.header, path, fail);
     if (result != SHMQ_OK) {
         munmap(base, process->mapped_bytes);
         return result;
     }
-    process->slots = header->slots;
+    process->slots = look.header.slots;
     process->table = (struct shmq_slot *)((char *)base + SHMQ_PAGE_BYTES);
     return SHMQ_OK;
 }
@@ -103,14 +127,22 @@ static void move_in(struct shmq_process *process, uint32_t slot) {
     process->owner = shmq_owner(slot, epoch);
 }
 
+struct moving {
+    struct shmq_process *process;
+    struct shmq_fail *fail;
+};
+
 /* The free slot that was let the fewest times, so that the few epoch bits of a journal word last longest. */
-static int find_slot(struct shmq_process *process, struct shmq_fail *fail) {
+static int find_slot(void *argument) {
+    struct moving *moving = argument;
+    struct shmq_process *process = moving->process;
     for (uint64_t tries = 0; tries < 2 * (uint64_t)process->slots; tries++) {
         uint32_t best = process->slots;
-        uint64_t fewest = UINT64_MAX;
+        uint64_t fewest = EPOCHS;
         for (uint32_t slot = 0; slot < process->slots; slot++) {
             uint64_t tenancy = shmq_slot_tenancy(process, slot);
-            if (tenancy >> 1 < fewest && !((tenancy & 1) && byte_is_locked(process->lock_fd, slot))) {
+            /* The byte decides, not the live bit: a process locks its byte just before it moves in. */
+            if (tenancy >> 1 < fewest && !byte_is_locked(process->lock_fd, slot)) {
                 fewest = tenancy >> 1;
                 best = slot;
                 if (fewest == 0)
@@ -124,8 +156,29 @@ static int find_slot(struct shmq_process *process, struct shmq_fail *fail) {
             return SHMQ_OK;
         }
     }
-    fail->limit = process->slots;
-    return shmq_fail(fail, SHMQ_E_SLOTS, process->directory, "every process slot is taken");
+    moving->fail->limit = process->slots;
+    return shmq_fail(moving->fail, SHMQ_E_SLOTS, process->directory, "every process slot is taken");
+}
+
+/* With our byte locked: live on in our slot, or take another one. */
+static int move_again(void *argument) {
+    struct moving *moving = argument;
+    struct shmq_process *process = moving->process;
+    bool held = lock_byte(process->lock_fd, F_WRLCK, process->slot) == 0; /* what we still hold is locked again */
+    uint64_t tenancy = shmq_slot_tenancy(process, process->slot);
+    if (!held || tenancy >> 1 >= EPOCHS)
+        return find_slot(moving);
+    if (tenancy != (process->epoch << 1 | 1))
+        move_in(process, process->slot);
+    return SHMQ_OK;
+}
+
+static int move_out(void *argument) {
+    struct moving *moving = argument;
+    struct shmq_process *process = moving->process;
+    uint64_t live = process->epoch << 1 | 1;
+    SHMQ_SHARED("procs.leave", shmq_cas(&process->table[process->slot].tenancy, &live, process->epoch << 1));
+    return SHMQ_OK;
 }
 
 static void free_process(struct shmq_process *process) {
@@ -150,8 +203,9 @@ static int register_process(const char *directory, uint64_t instance, const stru
     int result = open_lock_file(directory, &process->lock_fd, fail);
     if (result == SHMQ_OK)
         result = map_procs(process, fail);
+    struct moving moving = {process, fail};
     if (result == SHMQ_OK)
-        result = find_slot(process, fail);
+        result = shmq_guarded(find_slot, &moving, fail, directory);
     if (result != SHMQ_OK) {
         free_process(process);
         return result;
@@ -203,9 +257,9 @@ void shmq_process_close(struct shmq_process *process) {
         while (*link != process)
             link = &(*link)->next;
         *link = process->next;
-        struct shmq_slot *entry = &process->table[process->slot];
-        uint64_t live = process->epoch << 1 | 1;
-        SHMQ_SHARED("procs.leave", shmq_cas(&entry->tenancy, &live, process->epoch << 1));
+        struct shmq_fail ignored; /* if the file is gone, so is the slot */
+        struct moving moving = {process, &ignored};
+        shmq_guarded(move_out, &moving, &ignored, process->directory);
         free_process(process); /* closing the descriptor releases the byte */
     }
     pthread_mutex_unlock(&registry);
@@ -218,14 +272,9 @@ int shmq_process_renew(struct shmq_process *process, struct shmq_fail *fail) {
     /* Somebody may have closed our descriptor (a daemon that closes all), and its number may be another file's now. */
     if (fstat(process->lock_fd, &status) < 0 || status.st_dev != process->device || status.st_ino != process->inode)
         result = open_lock_file(process->directory, &process->lock_fd, fail);
-    if (result != SHMQ_OK) {
-        pthread_mutex_unlock(&registry);
-        return result;
-    }
-    /* Locking what we still hold succeeds and changes nothing. */
-    bool held = lock_byte(process->lock_fd, F_WRLCK, process->slot) == 0;
-    if (!held || shmq_slot_tenancy(process, process->slot) != (process->epoch << 1 | 1))
-        result = held ? (move_in(process, process->slot), SHMQ_OK) : find_slot(process, fail);
+    struct moving moving = {process, fail};
+    if (result == SHMQ_OK)
+        result = shmq_guarded(move_again, &moving, fail, process->directory);
     pthread_mutex_unlock(&registry);
     return result;
 }

@@ -59,7 +59,7 @@ enum shmq_life { SHMQ_LIFE_ALIVE, SHMQ_LIFE_DYING, SHMQ_LIFE_DEAD };
 enum shmq_life shmq_owner_life(const struct shmq_process *process, uint32_t owner);
 enum shmq_life shmq_tenant_life(const struct shmq_process *process, uint32_t slot, uint64_t epoch);
 
-/* The present tenancy of a slot: epoch << 1 | live. */
+/* The present tenancy of a slot: epoch << 1 | live. These three read the mapped procs file: under guard. */
 uint64_t shmq_slot_tenancy(const struct shmq_process *process, uint32_t slot);
 
 #endif

@@ -83,9 +83,12 @@ PyObject *shmq_headers_decode(const uint8_t *bytes, uint32_t length) {
     }
     for (uint32_t index = 0; list && index < count; index++) {
         PyObject *header = get_header(&at, end);
-        if (!header && !PyErr_Occurred())
-            shmq_raise_code("corrupt", "{s:s,s:s,s:K}", "path", "", "what", "a header passes the end of its record", "pos",
+        if (!header && (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))) {
+            PyErr_Clear();
+            shmq_raise_code("corrupt", "{s:s,s:s,s:K}", "path", "", "what",
+                            "a header passes the end of its record, or its key is no UTF-8", "pos",
                             (unsigned long long)(at - bytes));
+        }
         if (!header || PyList_Append(list, header) < 0)
             Py_CLEAR(list);
         Py_XDECREF(header);

@@ -83,19 +83,39 @@ int shmq_py_ensure_doorbell(ProcessObject *self) {
     return result == SHMQ_OK ? 0 : (shmq_raise(result, &fail, NULL, 0), -1);
 }
 
+struct slot_look {
+    const struct shmq_process *process;
+    uint32_t slot;
+    uint64_t tenancy, pid;
+    enum shmq_life life;
+};
+
+static int look_at_slot(void *argument) {
+    struct slot_look *look = argument;
+    look->tenancy = shmq_slot_tenancy(look->process, look->slot);
+    if (look->tenancy & 1)
+        look->life = shmq_tenant_life(look->process, look->slot, look->tenancy >> 1);
+    look->pid = shmq_load_relaxed(&look->process->table[look->slot].pid); /* PAIR tenancy */
+    return SHMQ_OK;
+}
+
 static PyObject *process_slots(ProcessObject *self, PyObject *Py_UNUSED(ignored)) {
     if (!self->process)
         return shmq_raise_closed("process");
     PyObject *list = PyList_New(0);
     for (uint32_t slot = 0; list && slot < self->process->slots; slot++) {
-        uint64_t tenancy = shmq_slot_tenancy(self->process, slot);
-        if (tenancy == 0)
+        struct slot_look look = {.process = self->process, .slot = slot};
+        struct shmq_fail fail = {0};
+        int result = shmq_guarded(look_at_slot, &look, &fail, self->process->directory);
+        if (result != SHMQ_OK) {
+            Py_DECREF(list);
+            return shmq_raise(result, &fail, NULL, 0);
+        }
+        if (look.tenancy == 0)
             continue;
-        const char *state = !(tenancy & 1)                                                                  ? "free"
-                            : shmq_tenant_life(self->process, slot, tenancy >> 1) == SHMQ_LIFE_DEAD ? "dead"
-                                                                                                            : "live";
-        uint64_t pid = shmq_load_relaxed(&self->process->table[slot].pid); /* PAIR tenancy */
-        PyObject *row = Py_BuildValue("(IKKs)", slot, (unsigned long long)(tenancy >> 1), (unsigned long long)pid, state);
+        const char *state = !(look.tenancy & 1) ? "free" : look.life == SHMQ_LIFE_DEAD ? "dead" : "live";
+        PyObject *row = Py_BuildValue("(IKKs)", slot, (unsigned long long)(look.tenancy >> 1),
+                                      (unsigned long long)look.pid, state);
         if (!row || PyList_Append(list, row) < 0)
             Py_CLEAR(list);
         Py_XDECREF(row);

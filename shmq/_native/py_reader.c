@@ -22,7 +22,7 @@ static void release(ReaderObject *self) {
     if (!self->partition)
         return;
     if (self->partition->partition->fork_count != shmq_fork_count())
-        self->reader.entry = -1; /* the registration is the parent's */
+        self->reader.registration.entry = -1; /* the registration is the parent's */
     shmq_reader_close(&self->reader);
     Py_CLEAR(self->partition);
 }

@@ -1,6 +1,6 @@
 #include "reader.h"
 
-#include <stdio.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "doorbell.h"
@@ -20,7 +20,7 @@ void shmq_reader_init(struct shmq_reader *reader, struct shmq_partition *partiti
     memset(reader, 0, offsetof(struct shmq_reader, fail));
     reader->partition = partition;
     reader->check_crc = check_crc;
-    reader->entry = -1;
+    reader->registration.entry = -1;
 }
 
 struct leave {
@@ -31,17 +31,17 @@ struct leave {
 
 static int leave(void *argument) {
     struct leave *call = argument;
-    call->wake = shmq_readers_leave(call->reader->partition, (uint32_t)call->reader->entry, call->woken);
+    call->wake = shmq_readers_leave(call->reader->partition, &call->reader->registration, call->woken);
     return SHMQ_OK;
 }
 
 void shmq_reader_close(struct shmq_reader *reader) {
-    if (reader->entry >= 0) {
+    if (reader->registration.entry >= 0) {
         struct leave call = {.reader = reader};
         /* If the control file is gone, so is the entry. */
         if (shmq_guarded(leave, &call, &reader->fail, reader->partition->directory) == SHMQ_OK && call.wake)
             shmq_doorbell_ring_all(reader->partition->process, call.woken);
-        reader->entry = -1;
+        reader->registration.entry = -1;
     }
     shmq_segment_unmap(&reader->segment);
     shmq_segment_unmap(&reader->head);
@@ -134,7 +134,7 @@ struct fetch {
     struct shmq_view *views;
     uint32_t most, count;
     uint64_t most_bytes, bytes;
-    bool wake;
+    bool wake, evicted;
     uint64_t woken[SHMQ_MAX_SLOTS / 64];
 };
 
@@ -157,9 +157,9 @@ static int fetch_guarded(void *argument) {
         reader->next_offset = view->offset + 1;
         fetch->count++;
     }
-    if (reader->entry >= 0)
-        fetch->wake = shmq_readers_move(reader->partition, (uint32_t)reader->entry, reader->next_offset,
-                                        reader->segment.seq, shmq_thread_id(), fetch->woken);
+    if (reader->registration.entry >= 0)
+        fetch->evicted = shmq_readers_move(reader->partition, &reader->registration, reader->next_offset,
+                                           reader->segment.seq, &fetch->wake, fetch->woken) != SHMQ_OK;
     return fetch->count ? SHMQ_OK : result;
 }
 
@@ -168,25 +168,72 @@ static int follow(struct shmq_reader *reader) {
     bool first = !reader->segment.header;
     uint64_t seq = first ? 0 : reader->segment.seq + 1;
     uint64_t offset = first ? 0 : reader->segment.base_offset + shmq_word_count(reader->before);
-    int result = shmq_segment_map_seq(reader->partition, seq, &reader->segment, &reader->fail);
+    struct shmq_segment next = {0};
+    int result = shmq_segment_map_seq(reader->partition, seq, &next, &reader->fail);
     if (result != SHMQ_OK)
         return result;
-    if (reader->segment.base_offset != offset)
-        return fail_corrupt(reader, "its base offset does not follow the segment before it", 48);
+    uint64_t base_offset = next.base_offset;
+    if (base_offset != offset) {
+        shmq_segment_path(reader->partition, seq, next.journal.incarnation, reader->fail.path);
+        shmq_segment_unmap(&next);
+        reader->fail.pos = offsetof(struct shmq_segment_header, base_offset);
+        return shmq_fail(&reader->fail, SHMQ_E_CORRUPT, reader->fail.path,
+                         "base_offset %" PRIu64 " does not follow the segment before it, which ends at %" PRIu64,
+                         base_offset, offset);
+    }
+    shmq_segment_unmap(&reader->segment);
+    reader->segment = next;
     shmq_reader_stand_at(reader, 0, 0);
     return SHMQ_OK;
 }
 
-static int fill_bounds(struct shmq_reader *reader, int result) {
-    uint64_t begin, end;
-    if (result != SHMQ_E_OUT_OF_RANGE)
+/* The segment that comes next was retired, and with it mostly the reader's place: E_OUT_OF_RANGE. But one without
+ * records leaves the place where it was: OK, the reader stands in a later segment. */
+static int pass_by(struct shmq_reader *reader) {
+    uint64_t begin, end, retired = reader->segment.header ? reader->segment.seq + 1 : 0;
+    int result = shmq_reader_bounds(reader, &begin, &end);
+    if (result != SHMQ_OK)
         return result;
-    int bounds = shmq_reader_bounds(reader, &begin, &end);
-    if (bounds != SHMQ_OK)
-        return bounds;
     reader->fail.limit = begin;
     reader->fail.limit2 = end;
+    if (reader->next_offset < begin || reader->next_offset > end)
+        return SHMQ_E_OUT_OF_RANGE;
+    result = shmq_reader_seek(reader, reader->next_offset);
+    if (result == SHMQ_OK && (!reader->segment.header || reader->segment.seq <= retired))
+        result = shmq_fail(&reader->fail, SHMQ_E_CORRUPT, reader->partition->directory,
+                           "control: segment %" PRIu64 " is gone, but older ones are not", retired);
     return result;
+}
+
+static int join(void *argument) {
+    struct shmq_reader *reader = argument;
+    return shmq_readers_register(reader->partition, reader->next_offset,
+                                 reader->segment.header ? reader->segment.seq : 0, &reader->registration);
+}
+
+int shmq_reader_register(struct shmq_reader *reader) {
+    int result;
+    if (reader->registration.entry >= 0)
+        return SHMQ_OK;
+    while ((result = shmq_guarded(join, reader, &reader->fail, reader->partition->directory)) == SHMQ_LOST)
+        if ((result = shmq_process_renew(reader->partition->process, &reader->fail)) != SHMQ_OK)
+            break;
+    if (result == SHMQ_OK)
+        return result;
+    reader->registration.entry = -1;
+    reader->fail.limit = SHMQ_READERS;
+    return result == SHMQ_E_READERS
+               ? shmq_fail(&reader->fail, result, reader->partition->directory, "every reader entry is taken")
+               : result;
+}
+
+/* This process was taken for dead and its place given to another: register again, with a slot that is ours. */
+static int register_anew(struct shmq_reader *reader) {
+    int result = shmq_process_renew(reader->partition->process, &reader->fail);
+    if (result != SHMQ_OK)
+        return result; /* the registration stays as it is: the next fetch finds it lost again */
+    reader->registration.entry = -1;
+    return shmq_reader_register(reader);
 }
 
 int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint32_t most, uint64_t most_bytes,
@@ -198,7 +245,7 @@ int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint3
     fetch.most_bytes = most_bytes;
     fetch.count = 0;
     fetch.bytes = 0;
-    fetch.wake = false;
+    fetch.wake = fetch.evicted = false;
     int result = SHMQ_SEALED;
     do {
         if (reader->segment.header)
@@ -206,12 +253,18 @@ int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint3
         if (result != SHMQ_SEALED)
             break;
         result = follow(reader);
+        if (result == SHMQ_E_OUT_OF_RANGE)
+            result = pass_by(reader);
     } while (result == SHMQ_OK);
     if (fetch.wake)
         shmq_doorbell_ring_all(reader->partition->process, fetch.woken);
+    if (__builtin_expect(fetch.evicted, 0)) {
+        int again = register_anew(reader);
+        result = again == SHMQ_OK || fetch.count ? result : again; /* else it is tried again by the next fetch */
+    }
     *count = fetch.count;
     reader->fail.wanted = reader->next_offset;
-    return fill_bounds(reader, result);
+    return result;
 }
 
 static int has_news(void *argument) {
@@ -293,27 +346,3 @@ int shmq_reader_copy(struct shmq_reader *reader, void *to, const uint8_t *from, 
     return shmq_guarded(copy, &call, &reader->fail, reader->partition->directory);
 }
 
-struct join {
-    struct shmq_reader *reader;
-    uint32_t entry;
-};
-
-static int join(void *argument) {
-    struct join *call = argument;
-    struct shmq_reader *reader = call->reader;
-    return shmq_readers_register(reader->partition, reader->next_offset,
-                                 reader->segment.header ? reader->segment.seq : 0, &call->entry);
-}
-
-int shmq_reader_register(struct shmq_reader *reader) {
-    if (reader->entry >= 0)
-        return SHMQ_OK;
-    struct join call = {.reader = reader};
-    int result = shmq_guarded(join, &call, &reader->fail, reader->partition->directory);
-    if (result == SHMQ_OK)
-        reader->entry = call.entry;
-    reader->fail.limit = SHMQ_READERS;
-    return result == SHMQ_E_READERS
-               ? shmq_fail(&reader->fail, result, reader->partition->directory, "every reader entry is taken")
-               : result;
-}

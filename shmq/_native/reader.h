@@ -10,6 +10,7 @@
 #define SHMQ_READER_H
 
 #include "batch.h"
+#include "readers.h"
 #include "segment.h"
 
 struct shmq_reader {
@@ -22,7 +23,7 @@ struct shmq_reader {
     struct shmq_batch_cursor cursor; /* of its batch */
     uint64_t next_offset;            /* of the record to deliver next, if it exists */
     bool check_crc;
-    int64_t entry;         /* registration (readers.h), or -1 */
+    struct shmq_registration registration; /* among the readers that producers wait for; entry -1: none */
     uint64_t blocked_word; /* the claim that blocks this reader, 0 if none */
     uint64_t blocked_since_ns, asked_ns;
     struct shmq_segment head; /* the newest segment when shmq_reader_bounds() last looked */

@@ -7,6 +7,7 @@
 #include "waiters.h"
 
 #define JOINING (UINT64_C(1) << 63)
+#define NAME_MASK ((UINT64_C(1) << SHMQ_OWNER_BITS) - 1)
 
 /* The slot's whole epoch, so that an entry can never be mistaken for one of a later tenant. */
 static uint64_t owner_of(const struct shmq_process *process) {
@@ -18,47 +19,76 @@ static enum shmq_life life_of(const struct shmq_process *process, uint64_t owner
     return shmq_tenant_life(process, (uint32_t)(owner & (SHMQ_MAX_SLOTS - 1)), owner >> SHMQ_SLOT_BITS);
 }
 
-static struct shmq_reader_entry *entry_at(struct shmq_partition *partition, uint32_t entry) {
+/* The first segment that a reader needs, in its name (G2). */
+static uint64_t place_of(const struct shmq_process *process, uint64_t seq) {
+    return seq << SHMQ_OWNER_BITS | process->owner;
+}
+
+static bool has_passed(uint64_t owner, uint64_t place, uint64_t seq) {
+    uint32_t name = shmq_owner((uint32_t)(owner & (SHMQ_MAX_SLOTS - 1)), owner >> SHMQ_SLOT_BITS);
+    return !(owner & JOINING) && (place & NAME_MASK) == name && place >> SHMQ_OWNER_BITS > seq;
+}
+
+static struct shmq_reader_entry *entry_at(struct shmq_partition *partition, int64_t entry) {
     return &partition->ring.control->readers[entry];
 }
 
-int shmq_readers_register(struct shmq_partition *partition, uint64_t offset, uint64_t seq, uint32_t *entry) {
+/* PAIR mine: this process alone writes its names, and reads its own; what others wrote is not its name. */
+static bool is_still(const struct shmq_process *process, const struct shmq_reader_entry *place, uint64_t ticket) {
+    return shmq_load_relaxed(&place->owner) == owner_of(process) && shmq_load_relaxed(&place->ticket) == ticket;
+}
+
+int shmq_readers_register(struct shmq_partition *partition, uint64_t offset, uint64_t seq,
+                          struct shmq_registration *registration) {
+    static uint64_t tickets;
     uint64_t me = owner_of(partition->process);
     for (uint32_t index = 0; index < SHMQ_READERS; index++) {
         struct shmq_reader_entry *place = entry_at(partition, index);
         uint64_t owner = shmq_load_acquire(&place->owner); /* PAIR reader: as in shmq_readers_passed() */
         if (owner && life_of(partition->process, owner) != SHMQ_LIFE_DEAD)
             continue;
-        if (!SHMQ_SHARED("readers.join", shmq_cas(&place->owner, &owner, me | JOINING)))
+        uint64_t joining = me | JOINING, ticket = __atomic_add_fetch(&tickets, 1, __ATOMIC_RELAXED);
+        if (!SHMQ_SHARED("readers.join", shmq_cas(&place->owner, &owner, joining)))
             continue;
-        SHMQ_SHARED("readers.offset", shmq_store_relaxed(&place->offset, offset)); /* PAIR reader */
-        SHMQ_SHARED("readers.seq", shmq_store_relaxed(&place->seq, seq));          /* PAIR reader */
+        /* PAIR reader: published by the CAS below. */
+        SHMQ_SHARED("readers.offset", shmq_store_relaxed(&place->offset, offset));
+        SHMQ_SHARED("readers.seq", shmq_store_relaxed(&place->seq, place_of(partition->process, seq)));
         SHMQ_SHARED("readers.thread", shmq_store_relaxed(&place->thread, shmq_thread_id()));
-        SHMQ_SHARED("readers.joined", shmq_store_release(&place->owner, me)); /* PAIR reader: publishes the place */
-        *entry = index;
-        return SHMQ_OK;
+        SHMQ_SHARED("readers.ticket", shmq_store_relaxed(&place->ticket, ticket));
+        *registration = (struct shmq_registration){index, ticket};
+        /* A CAS, since the place may be another's by now (G2). */
+        return SHMQ_SHARED("readers.joined", shmq_cas(&place->owner, &joining, me)) ? SHMQ_OK : SHMQ_LOST;
     }
     return SHMQ_E_READERS;
 }
 
-bool shmq_readers_move(struct shmq_partition *partition, uint32_t entry, uint64_t offset, uint64_t seq, uint64_t thread,
-                       uint64_t *woken) {
-    struct shmq_reader_entry *place = entry_at(partition, entry);
-    uint64_t before = shmq_load_relaxed(&place->seq); /* PAIR mine: only this reader writes it */
+int shmq_readers_move(struct shmq_partition *partition, const struct shmq_registration *registration, uint64_t offset,
+                      uint64_t seq, bool *wake, uint64_t *woken) {
+    struct shmq_reader_entry *place = entry_at(partition, registration->entry);
+    uint64_t before = shmq_load_relaxed(&place->seq), now = place_of(partition->process, seq); /* PAIR mine */
+    *wake = false;
+    if (!is_still(partition->process, place, registration->ticket) ||
+        (before & NAME_MASK) != partition->process->owner)
+        return SHMQ_LOST;
     SHMQ_SHARED("readers.move_offset", shmq_store_relaxed(&place->offset, offset)); /* PAIR reader: for display */
-    if (shmq_load_relaxed(&place->thread) != thread) /* PAIR mine */
-        SHMQ_SHARED("readers.move_thread", shmq_store_relaxed(&place->thread, thread));
-    if (before == seq)
-        return false;
+    if (shmq_load_relaxed(&place->thread) != shmq_thread_id()) /* PAIR mine */
+        SHMQ_SHARED("readers.move_thread", shmq_store_relaxed(&place->thread, shmq_thread_id()));
+    if (before == now)
+        return SHMQ_OK;
     /* PAIR passed: the acquire load in shmq_readers_passed(); who sees the new place may remove the old segment. */
-    SHMQ_SHARED("readers.move_seq", shmq_store_release(&place->seq, seq));
+    SHMQ_SHARED("readers.move_seq", shmq_store_release(&place->seq, now));
     shmq_fence();
-    return shmq_waiters_wake(&partition->ring.control->producers_waiting, woken);
+    *wake = shmq_waiters_wake(&partition->ring.control->producers_waiting, woken);
+    return SHMQ_OK;
 }
 
-bool shmq_readers_leave(struct shmq_partition *partition, uint32_t entry, uint64_t *woken) {
+bool shmq_readers_leave(struct shmq_partition *partition, const struct shmq_registration *registration,
+                        uint64_t *woken) {
+    struct shmq_reader_entry *place = entry_at(partition, registration->entry);
     uint64_t me = owner_of(partition->process);
-    SHMQ_SHARED("readers.leave", shmq_cas(&entry_at(partition, entry)->owner, &me, 0));
+    if (!is_still(partition->process, place, registration->ticket))
+        return false;
+    SHMQ_SHARED("readers.leave", shmq_cas(&place->owner, &me, 0));
     return shmq_waiters_wake(&partition->ring.control->producers_waiting, woken);
 }
 
@@ -74,7 +104,7 @@ int shmq_readers_passed(struct shmq_partition *partition, uint64_t seq, bool *on
             continue;
         }
         registered++;
-        if (!(owner & JOINING) && shmq_load_acquire(&place->seq) > seq) /* PAIR passed */
+        if (has_passed(owner, shmq_load_acquire(&place->seq), seq)) /* PAIR passed */
             continue;
         holding++;
         /* PAIR mine: a thread knows its own number. */

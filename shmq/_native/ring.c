@@ -26,7 +26,7 @@ enum shmq_seq_state shmq_ring_look(const struct shmq_ring *ring, uint64_t seq, u
     uint64_t word = shmq_load_acquire(word_of(ring, seq));
     int32_t ahead = laps_ahead(shmq_ring_lap(word), lap_of(ring, seq));
     *incarnation = shmq_ring_incarnation(word);
-    if (shmq_ring_state(word) != SHMQ_RING_FREE && shmq_ring_state(word) != SHMQ_RING_LIVE)
+    if (shmq_ring_state(word) != SHMQ_RING_LIVE && (shmq_ring_state(word) != SHMQ_RING_FREE || *incarnation))
         return SHMQ_SEQ_CORRUPT;
     if (ahead > 0)
         return SHMQ_SEQ_RETIRED;

@@ -13,6 +13,12 @@ struct end {
     uint64_t offset;
 };
 
+static int contradiction(struct shmq_reader *reader) {
+    reader->fail.pos = 0;
+    return shmq_fail(&reader->fail, SHMQ_E_CORRUPT, reader->partition->directory,
+                     "control and segments disagree on which offsets there are");
+}
+
 static int find_end(void *argument) {
     struct end *end = argument;
     struct shmq_journal *journal = &end->segment->journal;
@@ -21,11 +27,13 @@ static int find_end(void *argument) {
     return SHMQ_OK;
 }
 
-static int find_begin(struct shmq_reader *reader, uint64_t *begin) {
+static int find_begin(struct shmq_reader *reader, uint64_t *begin, uint64_t *seq) {
     struct shmq_segment tail = {0};
     int result = shmq_segment_map_tail(reader->partition, &tail, &reader->fail);
-    if (result == SHMQ_OK)
+    if (result == SHMQ_OK) {
         *begin = tail.base_offset;
+        *seq = tail.seq;
+    }
     shmq_segment_unmap(&tail);
     return result;
 }
@@ -39,11 +47,15 @@ int shmq_reader_bounds(struct shmq_reader *reader, uint64_t *begin, uint64_t *en
     if (result == SHMQ_OK)
         result = shmq_guarded(find_end, &call, &reader->fail, reader->partition->directory);
     *end = call.offset;
+    uint64_t tail_seq = 0;
     if (result == SHMQ_OK)
-        result = find_begin(reader, begin);
-    if (result == SHMQ_OK && *begin > *end)
-        *end = *begin; /* the log moved on between the two looks */
-    return result;
+        result = find_begin(reader, begin, &tail_seq);
+    if (result == SHMQ_NOTHING || (result == SHMQ_OK && *begin > *end && tail_seq <= reader->head.seq))
+        return contradiction(reader);
+    if (result != SHMQ_OK || *begin <= *end)
+        return result;
+    *end = *begin; /* the log moved on between the two looks */
+    return SHMQ_OK;
 }
 
 /* Map the segment that holds `offset`: the last one whose base is not beyond it. */
@@ -92,6 +104,7 @@ static int find_word(void *argument) {
     return SHMQ_OK;
 }
 
+/* LOST: it is in range now; search again. */
 static int out_of_range(struct shmq_reader *reader, uint64_t offset) {
     uint64_t begin, end;
     int result = shmq_reader_bounds(reader, &begin, &end);
@@ -100,17 +113,24 @@ static int out_of_range(struct shmq_reader *reader, uint64_t offset) {
     reader->fail.wanted = offset;
     reader->fail.limit = begin;
     reader->fail.limit2 = end;
-    return SHMQ_E_OUT_OF_RANGE;
+    return offset < begin || offset > end ? SHMQ_E_OUT_OF_RANGE : SHMQ_LOST;
+}
+
+static int search(struct shmq_reader *reader, struct place *place) {
+    int result = find_segment(reader, place->offset, place->segment);
+    if (result == SHMQ_OK)
+        result = shmq_guarded(find_word, place, &reader->fail, reader->partition->directory);
+    if (result == SHMQ_E_OUT_OF_RANGE || (result == SHMQ_NOTHING && place->offset))
+        result = out_of_range(reader, place->offset);
+    return result;
 }
 
 int shmq_reader_seek(struct shmq_reader *reader, uint64_t offset) {
     struct shmq_segment segment = {0};
+    struct place place = {.segment = &segment, .offset = offset};
     int result = SHMQ_LOST;
     for (uint32_t tries = 0; result == SHMQ_LOST && tries < SEARCH_TRIES; tries++)
-        result = find_segment(reader, offset, &segment);
-    struct place place = {.segment = &segment, .offset = offset};
-    if (result == SHMQ_OK)
-        result = shmq_guarded(find_word, &place, &reader->fail, reader->partition->directory);
+        result = search(reader, &place);
     if (result == SHMQ_OK) {
         shmq_segment_unmap(&reader->segment);
         reader->segment = segment;
@@ -119,13 +139,12 @@ int shmq_reader_seek(struct shmq_reader *reader, uint64_t offset) {
         return SHMQ_OK;
     }
     shmq_segment_unmap(&segment);
-    if (result == SHMQ_NOTHING && offset == 0) {
-        shmq_segment_unmap(&reader->segment);
-        shmq_reader_stand_at(reader, 0, 0);
-        reader->next_offset = 0;
-        return SHMQ_OK;
-    }
-    return result == SHMQ_NOTHING || result == SHMQ_E_OUT_OF_RANGE ? out_of_range(reader, offset) : result;
+    if (result != SHMQ_NOTHING)
+        return result == SHMQ_LOST ? contradiction(reader) : result;
+    shmq_segment_unmap(&reader->segment); /* offset 0 of an empty log */
+    shmq_reader_stand_at(reader, 0, 0);
+    reader->next_offset = 0;
+    return SHMQ_OK;
 }
 
 /* Jump over segments that end before that time; NOTHING behind the last one. */

@@ -12,11 +12,15 @@
 #include "files.h"
 #include "guard.h"
 
+/* Behind the header's page and the journal, on the next page. */
+static uint64_t data_pos_of(uint64_t journal_words) {
+    return (SHMQ_PAGE_BYTES + 8 * journal_words + SHMQ_PAGE_BYTES - 1) / SHMQ_PAGE_BYTES * SHMQ_PAGE_BYTES;
+}
+
 struct shmq_geometry shmq_segment_geometry(uint64_t segment_bytes) {
     /* A word for each unit, so that the smallest records fill the data area, and one more for SEALED. */
     uint64_t units = (segment_bytes - 2 * SHMQ_PAGE_BYTES - 8) / (SHMQ_UNIT_BYTES + 8);
-    uint64_t journal_bytes = (8 * (units + 1) + SHMQ_PAGE_BYTES - 1) / SHMQ_PAGE_BYTES * SHMQ_PAGE_BYTES;
-    uint64_t data_pos = SHMQ_PAGE_BYTES + journal_bytes;
+    uint64_t data_pos = data_pos_of(units + 1);
     return (struct shmq_geometry){(uint32_t)units + 1, (uint32_t)units, data_pos, data_pos + units * SHMQ_UNIT_BYTES};
 }
 
@@ -99,11 +103,13 @@ static int check_header(const struct shmq_partition *partition, const struct shm
         return shmq_fail(fail, SHMQ_E_CORRUPT, path, "the header names another place: segment %" PRIu64
                          " of partition %u of topic id %016" PRIx64, header->seq, header->partition, header->topic_id);
     if (header->journal_words < 2 || header->data_units == 0 || header->data_units > SHMQ_MAX_UNITS ||
-        header->data_pos < SHMQ_PAGE_BYTES + 8 * (uint64_t)header->journal_words ||
-        header->data_pos % SHMQ_PAGE_BYTES != 0 || header->data_pos > bytes ||
-        (uint64_t)header->data_units * SHMQ_UNIT_BYTES > bytes - header->data_pos)
+        header->data_pos != data_pos_of(header->journal_words) ||
+        header->data_pos + (uint64_t)header->data_units * SHMQ_UNIT_BYTES != bytes)
         return shmq_fail(fail, SHMQ_E_CORRUPT, path, "%u journal words and %u data units do not fit %zu bytes",
                          header->journal_words, header->data_units, bytes);
+    if (header->base_offset > (uint64_t)INT64_MAX - SHMQ_MAX_COUNT)
+        return shmq_fail(fail, SHMQ_E_CORRUPT, path, "base_offset %" PRIu64 " is beyond the last possible offset",
+                         header->base_offset);
     return SHMQ_OK;
 }
 
