@@ -1,9 +1,4 @@
-"""`python -m shmq`: the command line, for when the `shmq` script is not on the PATH.
-
-Owns: nothing. Must never: do more than call it. Sits: at the right edge, beside the script that pip makes.
-"""
-
-from __future__ import annotations
+"""`python -m shmq`: the same as the command `shmq`."""
 
 from shmq.cli import main
 

@@ -1,6 +1,8 @@
 /* Appender: one partition to append to. Waiting for space and the GIL are dealt with here. */
 #include "files.h"
+#include "guard.h"
 #include "py_core.h"
+#include "retention.h"
 
 /* A producer that waits for space looks again at least this often: a dead reader rings nobody. */
 #define SPACE_LOOK_NS UINT64_C(10000000)
@@ -30,84 +32,121 @@ static void appender_dealloc(AppenderObject *self) {
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
+/* What an append came to, taken while the appender was ours: another thread may use it right afterwards. */
+struct outcome {
+    bool only_self;
+    uint64_t wanted_bytes, free_bytes;
+    struct shmq_fail fail; /* filled if the result is negative */
+};
+
+static int find_free(void *argument) {
+    struct shmq_segment *segment = argument;
+    uint64_t last = shmq_journal_before(&segment->journal, shmq_journal_end(&segment->journal));
+    return (int)(segment->journal.data_units - shmq_word_pos(last)) * (shmq_word_pos(last) <= segment->journal.data_units);
+}
+
+static uint64_t free_bytes(struct shmq_appender *appender) {
+    if (!appender->segment.header)
+        return 0;
+    int units = shmq_guarded(find_free, &appender->segment, &appender->fail, appender->partition->directory);
+    return units > 0 ? (uint64_t)units * SHMQ_UNIT_BYTES : 0;
+}
+
 enum act { APPEND, ROLL };
 
 static int act(AppenderObject *self, enum act what, struct shmq_row *rows, uint32_t count,
-               struct shmq_appended *appended) {
-    return what == ROLL ? shmq_appender_roll(&self->appender) : shmq_append(&self->appender, rows, count, appended);
+               struct shmq_appended *appended, struct outcome *outcome) {
+    struct shmq_appender *appender = &self->appender;
+    int result = what == ROLL ? shmq_appender_roll(appender) : shmq_append(appender, rows, count, appended);
+    if (result == SHMQ_OK)
+        return result;
+    outcome->only_self = appender->only_self;
+    if (what == APPEND)
+        outcome->wanted_bytes = appender->wanted_bytes;
+    if (result == SHMQ_FULL)
+        outcome->free_bytes = free_bytes(appender);
+    if (result == SHMQ_E_ABORTED)
+        appender->fail.limit = appender->attempts;
+    if (result < 0)
+        outcome->fail = appender->fail;
+    return result;
 }
 
 /* Without the GIL, alone in the appender. */
 static int act_long(AppenderObject *self, enum act what, struct shmq_row *rows, uint32_t count,
-                    struct shmq_appended *appended) {
+                    struct shmq_appended *appended, struct outcome *outcome) {
     int result;
     self->busy++;
     Py_BEGIN_ALLOW_THREADS;
     pthread_mutex_lock(&self->mutex);
-    result = act(self, what, rows, count, appended);
+    result = act(self, what, rows, count, appended, outcome);
     pthread_mutex_unlock(&self->mutex);
     Py_END_ALLOW_THREADS;
     self->busy--;
     return result;
 }
 
-static void raise_full(AppenderObject *self, uint64_t waited_ms) {
+static int raise_full(AppenderObject *self, const struct outcome *outcome, uint64_t waited_ms) {
     PartitionObject *partition = self->partition;
     shmq_raise_code("full", "{s:O,s:i,s:K,s:K,s:K,s:O}", "topic", partition->topic, "partition", partition->number,
-                    "wanted_bytes", (unsigned long long)self->appender.wanted_bytes, "free_bytes", 0ULL, "waited_ms",
-                    (unsigned long long)waited_ms, "self_wait", self->appender.only_self ? Py_True : Py_False);
+                    "wanted_bytes", (unsigned long long)outcome->wanted_bytes, "free_bytes",
+                    (unsigned long long)outcome->free_bytes, "waited_ms", (unsigned long long)waited_ms, "self_wait",
+                    outcome->only_self ? Py_True : Py_False);
+    return -1;
 }
 
-/* One bounded sleep of a producer that found the ring full. 0: look again; -1: an exception is set. */
-static int wait_for_space(AppenderObject *self, uint64_t began_ns, uint64_t max_block_ms) {
+static int raise(AppenderObject *self, int result, const struct outcome *outcome) {
+    shmq_raise(result, &outcome->fail, self->partition->topic, self->partition->number);
+    return result == SHMQ_E_DELETED ? result : -1;
+}
+
+/* One bounded sleep of a producer that found the ring full. 0: look again; negative: an exception is set. */
+static int wait_for_space(AppenderObject *self, struct outcome *outcome, uint64_t began_ns, uint64_t max_block_ms) {
     struct shmq_partition *partition = self->appender.partition;
-    struct shmq_fail fail = {0};
     uint64_t now = shmq_now_ns(), waited_ms = (now - began_ns) / 1000000;
-    if (self->appender.only_self || waited_ms >= max_block_ms)
-        return raise_full(self, waited_ms), -1;
+    if (outcome->only_self || waited_ms >= max_block_ms)
+        return raise_full(self, outcome, waited_ms);
     if (shmq_py_ensure_doorbell(self->partition->process) < 0)
         return -1;
     uint64_t ticket = shmq_doorbell_ticket(partition->process);
-    int result = shmq_partition_await(partition, SHMQ_WAIT_FOR_SPACE, &fail);
-    if (result != SHMQ_OK)
-        return shmq_raise(result, &fail, self->partition->topic, self->partition->number), -1;
-    result = act_long(self, ROLL, NULL, 0, NULL);
+    int result = shmq_partition_await(partition, SHMQ_WAIT_FOR_SPACE, &outcome->fail);
+    if (result == SHMQ_OK)
+        result = act_long(self, ROLL, NULL, 0, NULL, outcome);
     if (result == SHMQ_FULL) {
-        uint64_t left_ns = (max_block_ms - waited_ms) < 1000 ? (max_block_ms - waited_ms) * 1000000 : SPACE_LOOK_NS;
+        uint64_t left_ms = max_block_ms - waited_ms;
+        uint64_t sleep_ns = left_ms * 1000000 < SPACE_LOOK_NS || left_ms < 10 ? left_ms * 1000000 : SPACE_LOOK_NS;
         Py_BEGIN_ALLOW_THREADS;
-        result = shmq_doorbell_wait(partition->process, ticket, now + (left_ns < SPACE_LOOK_NS ? left_ns : SPACE_LOOK_NS));
+        shmq_doorbell_wait(partition->process, ticket, now + sleep_ns);
         Py_END_ALLOW_THREADS;
-        return result == SHMQ_SIGNAL ? PyErr_CheckSignals() : 0;
+        /* Always: a signal may have come just before the sleep, or in another thread, and so not have ended it. */
+        return PyErr_CheckSignals();
     }
-    return result < 0 ? (shmq_raise(result, &self->appender.fail, self->partition->topic, self->partition->number), -1)
-                      : 0;
+    return result < 0 ? raise(self, result, outcome) : 0;
 }
 
 int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, uint64_t bytes, uint64_t max_block_ms,
                    struct shmq_appended *appended) {
     uint64_t began_ns = 0;
     bool is_long = bytes > SHMQ_LONG_COPY_BYTES;
+    struct outcome outcome; /* act() fills it */
     for (;;) {
-        int result = is_long || self->busy ? act_long(self, APPEND, rows, count, appended)
-                                           : act(self, APPEND, rows, count, appended);
+        int result = is_long || self->busy ? act_long(self, APPEND, rows, count, appended, &outcome)
+                                           : act(self, APPEND, rows, count, appended, &outcome);
         if (result == SHMQ_OK)
             return 0;
         if (result == SHMQ_ROLL)
-            result = act_long(self, ROLL, NULL, 0, NULL);
+            result = act_long(self, ROLL, NULL, 0, NULL, &outcome);
         if (result == SHMQ_FULL) {
             began_ns = began_ns ? began_ns : shmq_now_ns();
-            if (wait_for_space(self, began_ns, max_block_ms) < 0)
-                return -1;
+            if ((result = wait_for_space(self, &outcome, began_ns, max_block_ms)) < 0)
+                return result;
         } else if (result < 0) {
-            self->last_result = result;
-            self->appender.fail.limit = result == SHMQ_E_ABORTED ? self->appender.attempts : self->appender.fail.limit;
-            shmq_raise(result, &self->appender.fail, self->partition->topic, self->partition->number);
-            return -1;
+            return raise(self, result, &outcome);
         }
     }
 }
 
-/* ---- append_rows(rows, max_block_ms) ---- */
+/* ---- append_rows(rows, max_block_ms, placed=None) ---- */
 
 struct held {
     struct shmq_row *rows;
@@ -158,6 +197,17 @@ static void release(struct held *held) {
     PyMem_Free(held->buffers);
 }
 
+/* The log overwrites timestamps in the rows where it stamps them itself. */
+static bool was_stamped(const struct held *held, PyObject *list) {
+    for (Py_ssize_t index = 0; index < held->count; index++) {
+        PyObject *item = PyList_GET_ITEM(list, index);
+        long long given = PyTuple_Check(item) ? PyLong_AsLongLong(PyTuple_GET_ITEM(item, 3)) : -1;
+        if (given >= 0 && given != held->rows[index].timestamp_ms)
+            return true;
+    }
+    return false;
+}
+
 static PyObject *append_held(AppenderObject *self, struct held *held, PyObject *list, unsigned long long max_block_ms) {
     held->rows = PyMem_Calloc((size_t)held->count, sizeof *held->rows);
     held->buffers = PyMem_Calloc(3 * (size_t)held->count, sizeof *held->buffers);
@@ -169,19 +219,24 @@ static PyObject *append_held(AppenderObject *self, struct held *held, PyObject *
     struct shmq_appended appended;
     if (shmq_py_append(self, held->rows, (uint32_t)held->count, held->bytes, max_block_ms, &appended) < 0)
         return NULL;
-    return Py_BuildValue("(KL)", (unsigned long long)appended.base_offset, (long long)appended.timestamp_ms);
+    return Py_BuildValue("(KLO)", (unsigned long long)appended.base_offset, (long long)appended.timestamp_ms,
+                         was_stamped(held, list) ? Py_True : Py_False);
 }
 
 static PyObject *appender_append_rows(AppenderObject *self, PyObject *args) {
-    PyObject *list;
+    PyObject *list, *placed = NULL;
     unsigned long long max_block_ms;
-    if (!PyArg_ParseTuple(args, "O!K:append_rows", &PyList_Type, &list, &max_block_ms))
+    if (!PyArg_ParseTuple(args, "O!K|O!:append_rows", &PyList_Type, &list, &max_block_ms, &PyList_Type, &placed))
         return NULL;
     struct held held = {.count = PyList_GET_SIZE(list)};
     if (held.count == 0 || held.count > (Py_ssize_t)SHMQ_MAX_COUNT)
         return PyErr_Format(PyExc_ValueError, "a batch holds 1 to %u records, not %zd", SHMQ_MAX_COUNT, held.count);
-    PyObject *result = append_held(self, &held, list, max_block_ms);
+    list = PyList_GetSlice(list, 0, held.count); /* the caller's may change while we wait for space */
+    PyObject *result = list ? append_held(self, &held, list, max_block_ms) : NULL;
     release(&held);
+    Py_XDECREF(list);
+    if (result && placed && PyList_Append(placed, result) < 0)
+        Py_CLEAR(result);
     return result;
 }
 
@@ -189,12 +244,36 @@ static PyObject *appender_counters(AppenderObject *self, PyObject *Py_UNUSED(ign
     return Py_BuildValue("(KK)", (unsigned long long)self->appender.rolled, (unsigned long long)self->appender.aborted);
 }
 
+struct limit_look {
+    const struct shmq_partition *partition;
+    uint64_t bytes;
+};
+
+static int look_at_limit(void *argument) {
+    struct limit_look *look = argument;
+    look->bytes = shmq_options_now(look->partition).max_message_bytes;
+    return SHMQ_OK;
+}
+
+static PyObject *appender_get_max_message_bytes(AppenderObject *self, void *Py_UNUSED(closure)) {
+    struct limit_look look = {.partition = self->appender.partition};
+    struct shmq_fail fail = {0};
+    int result = shmq_guarded(look_at_limit, &look, &fail, look.partition->directory);
+    return result == SHMQ_OK ? PyLong_FromUnsignedLongLong(look.bytes)
+                             : shmq_raise(result, &fail, self->partition->topic, self->partition->number);
+}
+
 static PyMethodDef appender_methods[] = {
     {"append_rows", (PyCFunction)appender_append_rows, METH_VARARGS,
-     "append_rows([value or (key, value, encoded headers or None, timestamp_ms or -1)], max_block_ms) -> (base_offset, "
-     "timestamp_ms): one batch, one claim."},
+     "append_rows([value or (key, value, encoded headers or None, timestamp_ms or -1)], max_block_ms, placed=None) -> "
+     "(base_offset, timestamp_ms of the first row, whether the log stamped all of them): one batch, one claim. What is "
+     "returned is put into the list `placed` too: a signal cannot come between the append and that."},
     {"counters", (PyCFunction)appender_counters, METH_NOARGS, "(segments this appender made, appends that were aborted)"},
     {NULL, NULL, 0, NULL}};
+
+static PyGetSetDef appender_getset[] = {
+    {"max_message_bytes", (getter)appender_get_max_message_bytes, NULL, "The topic's option, as it is now.", NULL},
+    {NULL, NULL, NULL, NULL, NULL}};
 
 PyTypeObject AppenderType = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "shmq._native.Appender",
@@ -204,4 +283,5 @@ PyTypeObject AppenderType = {
     .tp_new = appender_new,
     .tp_dealloc = (destructor)appender_dealloc,
     .tp_methods = appender_methods,
+    .tp_getset = appender_getset,
 };

@@ -23,26 +23,8 @@ void shmq_reader_init(struct shmq_reader *reader, struct shmq_partition *partiti
     reader->registration.entry = -1;
 }
 
-struct leave {
-    struct shmq_reader *reader;
-    bool wake;
-    uint64_t woken[SHMQ_MAX_SLOTS / 64];
-};
-
-static int leave(void *argument) {
-    struct leave *call = argument;
-    call->wake = shmq_readers_leave(call->reader->partition, &call->reader->registration, call->woken);
-    return SHMQ_OK;
-}
-
 void shmq_reader_close(struct shmq_reader *reader) {
-    if (reader->registration.entry >= 0) {
-        struct leave call = {.reader = reader};
-        /* If the control file is gone, so is the entry. */
-        if (shmq_guarded(leave, &call, &reader->fail, reader->partition->directory) == SHMQ_OK && call.wake)
-            shmq_doorbell_ring_all(reader->partition->process, call.woken);
-        reader->registration.entry = -1;
-    }
+    shmq_reader_leave(reader);
     shmq_segment_unmap(&reader->segment);
     shmq_segment_unmap(&reader->head);
 }
@@ -134,7 +116,7 @@ struct fetch {
     struct shmq_view *views;
     uint32_t most, count;
     uint64_t most_bytes, bytes;
-    bool wake, evicted;
+    bool wake;
     uint64_t woken[SHMQ_MAX_SLOTS / 64];
 };
 
@@ -158,8 +140,8 @@ static int fetch_guarded(void *argument) {
         fetch->count++;
     }
     if (reader->registration.entry >= 0)
-        fetch->evicted = shmq_readers_move(reader->partition, &reader->registration, reader->next_offset,
-                                           reader->segment.seq, &fetch->wake, fetch->woken) != SHMQ_OK;
+        reader->evicted = shmq_readers_move(reader->partition, &reader->registration, reader->next_offset,
+                                            reader->segment.seq, &fetch->wake, fetch->woken) != SHMQ_OK;
     return fetch->count ? SHMQ_OK : result;
 }
 
@@ -205,37 +187,6 @@ static int pass_by(struct shmq_reader *reader) {
     return result;
 }
 
-static int join(void *argument) {
-    struct shmq_reader *reader = argument;
-    return shmq_readers_register(reader->partition, reader->next_offset,
-                                 reader->segment.header ? reader->segment.seq : 0, &reader->registration);
-}
-
-int shmq_reader_register(struct shmq_reader *reader) {
-    int result;
-    if (reader->registration.entry >= 0)
-        return SHMQ_OK;
-    while ((result = shmq_guarded(join, reader, &reader->fail, reader->partition->directory)) == SHMQ_LOST)
-        if ((result = shmq_process_renew(reader->partition->process, &reader->fail)) != SHMQ_OK)
-            break;
-    if (result == SHMQ_OK)
-        return result;
-    reader->registration.entry = -1;
-    reader->fail.limit = SHMQ_READERS;
-    return result == SHMQ_E_READERS
-               ? shmq_fail(&reader->fail, result, reader->partition->directory, "every reader entry is taken")
-               : result;
-}
-
-/* This process was taken for dead and its place given to another: register again, with a slot that is ours. */
-static int register_anew(struct shmq_reader *reader) {
-    int result = shmq_process_renew(reader->partition->process, &reader->fail);
-    if (result != SHMQ_OK)
-        return result; /* the registration stays as it is: the next fetch finds it lost again */
-    reader->registration.entry = -1;
-    return shmq_reader_register(reader);
-}
-
 int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint32_t most, uint64_t most_bytes,
                       uint32_t *count) {
     struct fetch fetch; /* member by member: `woken` needs no zeros */
@@ -245,7 +196,7 @@ int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint3
     fetch.most_bytes = most_bytes;
     fetch.count = 0;
     fetch.bytes = 0;
-    fetch.wake = fetch.evicted = false;
+    fetch.wake = false;
     int result = SHMQ_SEALED;
     do {
         if (reader->segment.header)
@@ -258,9 +209,9 @@ int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint3
     } while (result == SHMQ_OK);
     if (fetch.wake)
         shmq_doorbell_ring_all(reader->partition->process, fetch.woken);
-    if (__builtin_expect(fetch.evicted, 0)) {
-        int again = register_anew(reader);
-        result = again == SHMQ_OK || fetch.count ? result : again; /* else it is tried again by the next fetch */
+    if (__builtin_expect(reader->evicted, 0)) {
+        int again = shmq_reader_register_anew(reader);
+        result = again == SHMQ_OK || fetch.count ? result : again; /* if it failed, the next fetch tries it again */
     }
     *count = fetch.count;
     reader->fail.wanted = reader->next_offset;

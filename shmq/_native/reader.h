@@ -24,6 +24,7 @@ struct shmq_reader {
     uint64_t next_offset;            /* of the record to deliver next, if it exists */
     bool check_crc;
     struct shmq_registration registration; /* among the readers that producers wait for; entry -1: none */
+    bool evicted;                          /* it has lost that place, since this process was taken for dead */
     uint64_t blocked_word; /* the claim that blocks this reader, 0 if none */
     uint64_t blocked_since_ns, asked_ns;
     struct shmq_segment head; /* the newest segment when shmq_reader_bounds() last looked */
@@ -64,7 +65,18 @@ int shmq_reader_copy(struct shmq_reader *reader, void *to, const uint8_t *from, 
 /* The first record at or after the reader's place with a timestamp of at least `timestamp_ms`. OK or NOTHING. */
 int shmq_reader_find_time(struct shmq_reader *reader, int64_t timestamp_ms, struct shmq_view *found);
 
-/* Register with the partition, for retention "consumed". E_READERS. */
+/* ---- registration.c: for retention "consumed" ---- */
+
+/* Nothing goes any more that this reader has not passed. To be called before the first seek: where it stands may go
+ * before. E_READERS. */
 int shmq_reader_register(struct shmq_reader *reader);
+
+/* Register again, after `evicted`, with a process slot that is ours. */
+int shmq_reader_register_anew(struct shmq_reader *reader);
+
+/* Tell the partition where this reader stands, if it is registered; fetch and seek do so. */
+void shmq_reader_settle(struct shmq_reader *reader);
+
+void shmq_reader_leave(struct shmq_reader *reader);
 
 #endif

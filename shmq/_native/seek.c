@@ -136,6 +136,7 @@ int shmq_reader_seek(struct shmq_reader *reader, uint64_t offset) {
         reader->segment = segment;
         shmq_reader_stand_at(reader, place.index, place.before);
         reader->next_offset = offset;
+        shmq_reader_settle(reader);
         return SHMQ_OK;
     }
     shmq_segment_unmap(&segment);

@@ -145,6 +145,9 @@ void shmq_segment_unmap(struct shmq_segment *segment) {
     segment->header = NULL;
 }
 
+/* Each lost try means that others have rolled, so this many in a row mean that the ring makes no sense. */
+#define MAP_TRIES 1000
+
 enum find { FIND_HEAD, FIND_TAIL, FIND_SEQ };
 
 struct search {
@@ -177,7 +180,7 @@ static int search(void *argument) {
 static int find_and_map(const struct shmq_partition *partition, struct search *want, struct shmq_segment *segment,
                         struct shmq_fail *fail) {
     /* A segment may be retired between the look and the open; each turn then finds a newer one. */
-    for (uint32_t tries = 0; tries < partition->ring.slots; tries++) {
+    for (uint32_t tries = 0; tries < MAP_TRIES; tries++) {
         int result = shmq_guarded(search, want, fail, partition->directory);
         if (result == SHMQ_E_CORRUPT)
             return shmq_fail(fail, result, partition->directory, "the ring's words contradict each other");

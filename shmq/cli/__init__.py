@@ -1,12 +1,70 @@
-"""The command line `shmq`.
+"""The command `shmq`: one small file per command.
 
-Owns: words, options, exit statuses (0 done, 1 an error, 2 wrong usage, 130 Ctrl-C) and what is printed.
-Must never: show a traceback for bad input, or do what the public API does not let others do.
-Sits: rightmost, over the clients, the store and the demo. `app` holds the commands together.
+Owns: the group, the `--broker` option, and what an error looks like in a terminal.
+Must never: show a traceback for bad input, or a message where a pipe was closed.
+Sits: rightmost; over the public API and the demo.
 """
 
 from __future__ import annotations
 
-from .app import main
+import os
+import sys
+from collections.abc import Sequence
 
-__all__ = ["main"]
+import click
+
+from shmq import __version__
+from shmq.cli.care import collect_garbage, verify_files
+from shmq.cli.consume import consume
+from shmq.cli.demo import demo
+from shmq.cli.produce import produce
+from shmq.cli.topics import topics
+from shmq.errors import ShmqError
+
+INTERRUPTED = 130
+"""The exit status of a program that Ctrl-C ended: 128 + SIGINT."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="shmq")
+@click.option(
+    "--broker",
+    metavar="ADDRESS",
+    help="shm://name or shm:///directory. Default: the environment's SHMQ_BROKER, else shm://default.",
+)
+@click.pass_context
+def cli(context: click.Context, broker: str | None) -> None:
+    """Kafka's log at shared-memory speed inside one host.
+
+    A broker is a directory; the first command that uses it makes it.
+    """
+    context.obj = broker
+
+
+for command in (topics, produce, consume, verify_files, collect_garbage, demo):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    try:
+        status = cli.main(args=arguments, prog_name="shmq", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough, as in `shmq consume t | head`. What is still buffered must not be written at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ShmqError, OSError) as error:
+        click.echo(f"shmq: error: {error}", err=True)
+        return 1
+    return int(status or 0)

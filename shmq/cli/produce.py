@@ -1,84 +1,100 @@
-"""`shmq produce`: records from stdin, or from files.
+"""`shmq produce`: lines on stdin become records.
 
-Owns: its options, and telling which input an error belongs to.
-Must never: hold a line back: what was read is in the log before the next line is read.
-Sits: over `shmq.producer`; `lines` and `record_json` parse.
+Owns: reading lines, and saying which one was wrong.
+Must never: change a byte of a value, or go on after a line that could not be sent.
+Sits: over `Producer`.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
+import json
+from typing import IO, Any
 
 import click
 
-from shmq.errors import ShmqError
-from shmq.producer import Producer
+from shmq import Producer
+from shmq.cli.output import from_json
 
-from .failures import CommandError
-from .lines import Header, Record, record_from_line
-from .options import Escaped, Pair, broker_option, check_broker
-from .record_json import record_from_json
-
-_NO_LIMIT_BYTES = 2**31 - 1  # the topic's own max_message_bytes holds
-_DEFAULT = Record()
+_FIELDS = {"key", "value", "headers", "partition", "timestamp", "topic", "offset"}
 
 
 @click.command()
-@click.argument("topic", metavar="TOPIC")
-@click.option("--key", metavar="TEXT", help="The key of every record.")
-@click.option("--key-separator", type=Escaped(), help=r"Each line is KEY, this, VALUE; \t is a tab.")
-@click.option("--header", "headers", type=Pair(), multiple=True, help="A header of every record; repeatable.")
-@click.option("--partition", type=click.IntRange(0, 2**31 - 1), help="The partition; else the key decides.")
-@click.option("--null-marker", type=Escaped(), help="A key or value of exactly this is none (a tombstone).")
-@click.option("--json", "as_json", is_flag=True, help="Each line is a JSON object; see above.")
+@click.argument("topic")
+@click.option("--file", "source", type=click.File("rb"), default="-", help="Read from a file instead of stdin.")
+@click.option("--key-separator", metavar="TEXT", help="What stands before TEXT in a line is the record's key.")
+@click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="A header for every record.")
+@click.option("--partition", type=int, help="Send everything to this partition.")
 @click.option(
-    "--file",
-    "files",
-    type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path),
-    multiple=True,
-    help="Send the content of this file as one record, and read no lines; repeatable.",
+    "--json",
+    "as_json",
+    is_flag=True,
+    help='Each line is an object with "value" and perhaps "key", "headers" ([[name, value]]), "partition" and '
+    '"timestamp"; bytes are text or {"base64": text}. "topic" and "offset", as `consume --json` prints them, are passed over.',
 )
-@broker_option
+@click.option("--create/--no-create", default=True, help="Whether to create a topic that does not exist.")
+@click.option("--quiet", is_flag=True, help="Do not print how many records were sent.")
+@click.pass_obj
 def produce(
-    topic: str,
-    key: str | None,
-    key_separator: bytes | None,
-    headers: tuple[tuple[str, str], ...],
-    partition: int | None,
-    null_marker: bytes | None,
-    as_json: bool,
-    files: tuple[Path, ...],
     broker: str | None,
+    topic: str,
+    source: IO[bytes],
+    key_separator: str | None,
+    headers: tuple[str, ...],
+    partition: int | None,
+    as_json: bool,
+    create: bool,
+    quiet: bool,
 ) -> None:
-    """Append a record per line of stdin to a topic that exists.
+    """Send each line of the input to TOPIC as a record. A line is in the log before the next one is read."""
+    shared = [_header(each) for each in headers]
+    sent = 0
+    with Producer(bootstrap_servers=broker, allow_auto_create_topics=create) as producer:
+        producer.partitions_for(topic)
+        try:
+            for line in source:
+                record = _from_object(line) if as_json else _from_line(line, key_separator)
+                record["headers"] = shared + record.get("headers", [])
+                if partition is not None:
+                    record["partition"] = partition
+                producer.send(topic, **record)
+                sent += 1
+        except (ValueError, TypeError) as error:
+            raise click.ClickException(f"line {sent + 1}: {error}; {sent} records were sent before it") from error
+    if not quiet:
+        click.echo(f"{sent} records sent to {topic}", err=True)
 
-    Lines are taken as bytes, without their newline. With --json each line is an object with "value", "key", "headers"
-    ([[name, value], ...] or an object), "partition" and "timestamp" (ms), all optional, as `shmq consume --json` prints
-    them; bytes that are not UTF-8 are {"base64": "..."}. What a line leaves out, --key, --header and --partition give.
 
-    A line is in the log before the next one is read. At a line that cannot be sent it stops, and says which.
-    """
-    if (as_json or files) and (key_separator is not None or null_marker is not None):
-        raise click.UsageError("--key-separator and --null-marker are for plain lines, not for --json or --file.")
-    if as_json and files:
-        raise click.UsageError("--json is for lines, not for --file.")
-    if key is not None and key_separator is not None:
-        raise click.UsageError("Give --key or --key-separator, not both.")
-    if key_separator == b"":
-        raise click.BadParameter("must not be empty.", param_hint="--key-separator")
-    default = Record(None, None if key is None else os.fsencode(key), _encoded(headers), partition)
-    check_broker(broker)
-    with Producer(
-        bootstrap_servers=broker, allow_auto_create_topics=False, max_request_size=_NO_LIMIT_BYTES
-    ) as producer:
-        producer.partitions_for(topic)  # an unknown topic is an error before anything is read
-        if files:
-            _send_all(producer, topic, ((str(each), each.read_bytes()) for each in files), _values(default))
-        elif as_json:
-            _send_all(producer, topic, _lines(), lambda line: record_from_json(line, default))
-        else:
-            parse = lambda line: record_from_line(line, default, key_separator, null_marker)  # noqa: E731
-            _send_all(producer, topic, _lines(), parse)
+def _header(text: str) -> tuple[str, bytes]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--header")
+    return name, value.encode()
+
+
+def _from_line(line: bytes, key_separator: str | None) -> dict[str, Any]:
+    value = line.removesuffix(b"\n")
+    if key_separator is None:
+        return {"value": value}
+    key, found, rest = value.partition(key_separator.encode())
+    if not found:
+        raise ValueError(f"the key separator {key_separator!r} is not in it")
+    return {"key": key, "value": rest}
+
+
+def _from_object(line: bytes) -> dict[str, Any]:
+    given = json.loads(line)
+    if not isinstance(given, dict):
+        raise ValueError(f"must be a JSON object, not {type(given).__name__}")
+    unknown = given.keys() - _FIELDS
+    if unknown:
+        raise ValueError(f"unknown field {min(unknown)!r}; there are {', '.join(sorted(_FIELDS))}")
+    headers = given.get("headers") or []
+    if not isinstance(headers, list) or any(not isinstance(each, list) or len(each) != 2 for each in headers):
+        raise ValueError("headers must be a list of [name, value]")
+    return {
+        "key": from_json(given.get("key")),
+        "value": from_json(given.get("value")),
+        "headers": [(name, from_json(value)) for name, value in headers],
+        "partition": given.get("partition"),
+        "timestamp_ms": given.get("timestamp"),
+    }

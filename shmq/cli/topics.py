@@ -1,27 +1,24 @@
 """`shmq topics`: create, list, describe, alter, delete.
 
-Owns: their options, which are those of kafka-topics and kafka-configs where these have one.
-Must never: make a broker, except by creating a topic.
-Sits: over `shmq.admin`; `tables` prints.
+Owns: the words and tables of these commands.
+Must never: decide anything that `Admin` decides.
+Sits: over `Admin`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import Any
 
 import click
 
-from shmq.admin import Admin
+from shmq import Admin, ConfigResource, ConfigResourceType
+from shmq.cli.output import print_table
 from shmq.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError
-from shmq.types import ConfigResource, NewTopic
 
-from .failures import CommandError
-from .options import Pair, broker_option, check_broker, json_option, pairs_dict
-
-_config_option = click.option(
-    "--config", "configs", type=Pair(), multiple=True, help="A topic option, such as retention.bytes=64MiB; repeatable."
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_configs = click.option(
+    "--config", "configs", multiple=True, metavar="NAME=VALUE", help="A topic option; may be given several times."
 )
 
 
@@ -31,34 +28,38 @@ def topics() -> None:
 
 
 @topics.command()
-@click.argument("names", metavar="TOPIC...", nargs=-1, required=True)
-@click.option("--partitions", type=int, default=1, show_default=True, help="How many partitions.")
-@click.option("--replication-factor", type=int, default=1, show_default=True, help="Only 1 is possible for now.")
-@_config_option
-@click.option("--if-not-exists", is_flag=True, help="Leave a topic that exists as it is.")
-@broker_option
+@click.argument("name")
+@click.option("--partitions", type=int, default=1, show_default=True)
+@click.option("--replication-factor", type=int, default=1, show_default=True)
+@click.option("--if-not-exists", is_flag=True, help="It is no error if the topic exists.")
+@_configs
+@click.pass_obj
 def create(
-    names: tuple[str, ...],
+    broker: str | None,
+    name: str,
     partitions: int,
     replication_factor: int,
-    configs: tuple[tuple[str, str], ...],
     if_not_exists: bool,
-    broker: str | None,
+    configs: tuple[str, ...],
 ) -> None:
-    """Create topics, and the broker if there is none."""
-    options = pairs_dict(configs, "--config")
+    """Create a topic."""
+    request = {"num_partitions": partitions, "replication_factor": replication_factor, "configs": _pairs(configs)}
     with Admin(bootstrap_servers=broker) as admin:
-        for name in names:
-            with contextlib.suppress(*[TopicAlreadyExistsError] if if_not_exists else []):
-                admin.create_topics([NewTopic(name, partitions, replication_factor, topic_configs=options)])
+        try:
+            admin.create_topics({name: request})
+        except TopicAlreadyExistsError:
+            if not if_not_exists:
+                raise
+            click.echo(f"topic {name} exists")
+            return
+    click.echo(f"created topic {name} with {partitions} partition{'s' if partitions > 1 else ''}")
 
 
 @topics.command("list")
-@json_option
-@broker_option
-def list_topics(as_json: bool, broker: str | None) -> None:
-    """List the names of all topics, one per line."""
-    check_broker(broker)
+@_as_json
+@click.pass_obj
+def list_topics(broker: str | None, as_json: bool) -> None:
+    """List the names of all topics."""
     with Admin(bootstrap_servers=broker) as admin:
         names = admin.list_topics()
     if as_json:
@@ -69,77 +70,87 @@ def list_topics(as_json: bool, broker: str | None) -> None:
 
 
 @topics.command()
-@click.argument("names", metavar="[TOPIC...]", nargs=-1)
-@json_option
-@broker_option
-def describe(names: tuple[str, ...], as_json: bool, broker: str | None) -> None:
-    """Show partitions, offsets, sizes and changed options of topics; of all when none is named.
-
-    With --json all options are shown, the defaults too.
-    """
-    check_broker(broker)
+@click.argument("names", nargs=-1)
+@_as_json
+@click.pass_obj
+def describe(broker: str | None, names: tuple[str, ...], as_json: bool) -> None:
+    """Show partitions, offsets, sizes and options of topics, all by default."""
     with Admin(bootstrap_servers=broker) as admin:
         described = admin.describe_topics(names or None)
-        whole = [each for each in described if not each["error_code"]]
-        for each in whole:
-            each["topic_id"] = str(each["topic_id"])
-            each["configs"] = _configs(admin, each["name"], "all" if as_json else "modified")
+        missing = [each["name"] for each in described if each["error_code"]]
+        if missing and names:
+            raise UnknownTopicOrPartitionError(missing[0])
+        for each in described:
+            each["configs"] = _options(admin, each["name"])
     if as_json:
-        click.echo(json.dumps(whole, indent=2))
-    elif whole:
-        from .tables import print_topic
-
-        for each in whole:
-            print_topic(each)
-    problems = [each["error_message"] for each in described if each["error_code"]]
-    if problems:
-        raise CommandError("; ".join(problems))
+        click.echo(json.dumps(described, default=str, indent=2))
+        return
+    for each in described:
+        _print_topic(each)
 
 
 @topics.command()
-@click.argument("name", metavar="TOPIC")
-@_config_option
-@click.option("--delete-config", "resets", multiple=True, metavar="NAME", help="Bring an option's default back.")
-@click.option("--partitions", type=int, help="How many partitions in all, more than there are.")
-@broker_option
+@click.argument("name")
+@_configs
+@click.option("--reset", "resets", multiple=True, metavar="NAME", help="An option that shall have its default again.")
+@click.option("--partitions", type=int, help="Have this many partitions; only more are possible.")
+@click.pass_obj
 def alter(
-    name: str,
-    configs: tuple[tuple[str, str], ...],
-    resets: tuple[str, ...],
-    partitions: int | None,
-    broker: str | None,
+    broker: str | None, name: str, configs: tuple[str, ...], resets: tuple[str, ...], partitions: int | None
 ) -> None:
-    """Change options of a topic, or give it more partitions."""
-    changes: dict[str, object] = {**pairs_dict(configs, "--config")}
-    both = changes.keys() & set(resets)
-    if both:
-        raise click.UsageError(f"{min(both)} cannot be both set and deleted.")
-    if not (changes or resets or partitions is not None):
-        raise click.UsageError("Nothing to alter: give --config, --delete-config or --partitions.")
-    changes |= {each: ("DELETE", None) for each in resets}
-    check_broker(broker)
+    """Change the options of a topic, or give it more partitions; processes that use it follow at once."""
+    changes: dict[str, Any] = {option: ("SET", value) for option, value in _pairs(configs).items()}
+    changes |= dict.fromkeys(resets, ("DELETE", None))
+    if not changes and partitions is None:
+        raise click.UsageError("nothing to change: give --config, --reset or --partitions")
     with Admin(bootstrap_servers=broker) as admin:
-        if partitions is not None:  # checked before the options are changed, so that one mistake changes nothing
-            admin.create_partitions({name: partitions}, validate_only=True)
         if changes:
-            admin.alter_configs([ConfigResource("topic", name, changes)])
+            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, changes)])
         if partitions is not None:
             admin.create_partitions({name: partitions})
+    click.echo(f"altered topic {name}")
 
 
 @topics.command()
-@click.argument("names", metavar="TOPIC...", nargs=-1, required=True)
-@click.option("--if-exists", is_flag=True, help="Do not mind if there is no such topic.")
-@broker_option
-def delete(names: tuple[str, ...], if_exists: bool, broker: str | None) -> None:
-    """Delete topics with all their records, without asking back."""
-    check_broker(broker)
+@click.argument("names", nargs=-1, required=True)
+@click.pass_obj
+def delete(broker: str | None, names: tuple[str, ...]) -> None:
+    """Delete topics with all their records."""
     with Admin(bootstrap_servers=broker) as admin:
-        for name in names:
-            with contextlib.suppress(*[UnknownTopicOrPartitionError] if if_exists else []):
-                admin.delete_topics([name])
+        admin.delete_topics(names)
+    click.echo(f"deleted {', '.join(names)}")
 
 
-def _configs(admin: Admin, name: str, config_filter: str) -> dict[str, Any]:
-    described = admin.describe_configs([ConfigResource("topic", name)], config_filter=config_filter)
-    return {option: each["value"] for option, each in described["topic"][name].items()}
+def _pairs(configs: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for each in configs:
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{each!r} is not NAME=VALUE", param_hint="--config")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _options(admin: Admin, name: str) -> dict[str, str]:
+    found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)], config_filter="all")
+    return {option: described["value"] for option, described in found["topic"][name].items()}
+
+
+def _print_topic(topic: dict[str, Any]) -> None:
+    rows = [
+        [
+            str(each["partition_index"]),
+            f"{each['beginning_offset']:,}",
+            f"{each['end_offset']:,}",
+            f"{each['end_offset'] - each['beginning_offset']:,}",
+            str(each["segments"]),
+            f"{each['bytes']:,}",
+        ]
+        for each in topic["partitions"]
+    ]
+    print_table(
+        f"{topic['name']}  ({topic['topic_id']})",
+        ["partition ", "first offset ", "end offset ", "records ", "segments ", "bytes "],
+        rows,
+    )
+    click.echo("  " + "  ".join(f"{name}={value}" for name, value in topic["configs"].items()))

@@ -13,16 +13,17 @@ from .broker import Broker, open_broker
 from .gc import GcReport, collect, collect_all, collect_instance
 from .meta import TopicMeta
 from .topics import Topics
+from .verify import Finding, verify
 
 __all__ = [
     "Broker",
+    "Finding",
     "GcReport",
     "TopicMeta",
     "Topics",
     "broker_directory",
     "collect",
     "collect_all",
-    "collect_instance",
-    "doorbells",
     "open_broker",
+    "verify",
 ]

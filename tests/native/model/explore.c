@@ -156,7 +156,9 @@ void explore_trace(void) {
     struct world_failure failure = world_failure;
     world_begin(scenario);
     world_tracing = true;
-    for (unsigned at = 0; at < path_length; at++) {
+    for (unsigned at = 0; at < path_length && !world_failure.property; at++) {
+        if (world.running < 0 && scenario->check)
+            scenario->check(); /* it may keep ghost state */
         world_step(frames[at].actor, frames[at].option);
         if (frames[at].kill) {
             printf("      %-10s is killed\n", world_roles[frames[at].actor].name);

@@ -82,7 +82,7 @@ static void make_room(uint64_t next_seq) {
 
 /* Make a file aside and publish it. False: no file left. */
 static bool make_segment(struct log_handle *handle, uint64_t seq, uint64_t base_offset) {
-    uint64_t incarnation = 1 + handle->owner + (uint64_t)LOG_OWNERS * handle->made++;
+    uint64_t incarnation = 1 + handle->owner + (uint64_t)LOG_OWNERS * handle->made++, other;
     if (handle->made > log_shape.files)
         return false;
     struct log_file *file = file_of(incarnation);
@@ -94,6 +94,9 @@ static bool make_segment(struct log_handle *handle, uint64_t seq, uint64_t base_
         handle->seq = seq;
         handle->base_offset = base_offset;
         handle->journal = fresh;
+    } else {
+        enum shmq_seq_state state = shmq_ring_look(&log_ring, seq, &other);
+        MODEL_CHECK(state == SHMQ_SEQ_LIVE || state == SHMQ_SEQ_RETIRED, "corrupt", seq, state); /* lost to nobody */
     }
     return true;
 }

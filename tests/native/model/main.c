@@ -1,4 +1,5 @@
-/* Usage: model [--long] [--trace] [SCENARIO...]. Runs the scenarios of the one file it was linked with. */
+/* Usage: model [--long] [--first] [SCENARIO...]. Runs the scenarios of the one file it was linked with; with --first up
+ * to the first that fails. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -11,7 +12,14 @@ static double seconds(void) {
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static bool is_wanted(const struct model_scenario *scenario, int argc, char **argv, bool long_run) {
+static bool has_option(int argc, char **argv, const char *option) {
+    for (int at = 1; at < argc; at++)
+        if (strcmp(argv[at], option) == 0)
+            return true;
+    return false;
+}
+
+static bool is_wanted(const struct model_scenario *scenario, int argc, char **argv) {
     bool named = false;
     for (int at = 1; at < argc; at++) {
         if (argv[at][0] == '-')
@@ -20,17 +28,14 @@ static bool is_wanted(const struct model_scenario *scenario, int argc, char **ar
             return true;
         named = true;
     }
-    return !named && (long_run || !scenario->long_only);
+    return !named && (!scenario->long_only || has_option(argc, argv, "--long"));
 }
 
 int main(int argc, char **argv) {
-    bool long_run = false;
     int failed = 0;
-    for (int at = 1; at < argc; at++)
-        long_run |= strcmp(argv[at], "--long") == 0;
-    for (size_t at = 0; at < model_scenario_count; at++) {
+    for (size_t at = 0; at < model_scenario_count && !(failed && has_option(argc, argv, "--first")); at++) {
         const struct model_scenario *scenario = &model_scenarios[at];
-        if (!is_wanted(scenario, argc, argv, long_run))
+        if (!is_wanted(scenario, argc, argv))
             continue;
         double start = seconds();
         struct explore_result result = explore_run(scenario);

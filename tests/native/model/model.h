@@ -80,6 +80,9 @@ void model_fail(const char *property, const char *what, uint64_t a, uint64_t b);
 /* By checks: the newest value of a word, and how many were killed. */
 uint64_t model_newest(const shmq_a64 *word);
 unsigned model_killed(void);
+/* By actors too: whether actor number `actor` was killed; and whether the caller was told that everybody is still. */
+bool model_is_killed(unsigned actor);
+bool model_is_still(void);
 
 /* A spare word for mutants that need one more; start() of every scenario registers it. */
 extern shmq_a64 model_spare;

@@ -134,6 +134,14 @@ unsigned model_killed(void) {
     return world.kills;
 }
 
+bool model_is_killed(unsigned actor) {
+    return world.actors[actor].status == WORLD_KILLED;
+}
+
+bool model_is_still(void) {
+    return world.actors[step_actor].fresh;
+}
+
 void model_fail(const char *property, const char *what, uint64_t a, uint64_t b) {
     if (!world_failure.property)
         world_failure = (struct world_failure){property, what, a, b};

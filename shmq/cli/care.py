@@ -1,0 +1,75 @@
+"""`shmq verify` and `shmq gc`: looking after a broker's files.
+
+Owns: the reports of both.
+Must never: repair anything; `gc` removes only what nobody can use any more.
+Sits: over store.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from shmq.cli.output import print_table
+from shmq.store import Finding, GcReport, broker_directory, collect, collect_all, open_broker, verify
+
+
+@click.command("verify")
+@click.argument("topics", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def verify_files(broker: str | None, topics: tuple[str, ...], as_json: bool) -> int:
+    """Check every file of TOPICS, all by default, against the format; exit status 1 if one is broken.
+
+    The broker may be in use meanwhile.
+    """
+    opened = open_broker(broker_directory(broker), create=False)
+    try:
+        findings = list(verify(opened, topics or None))
+    finally:
+        opened.close()
+    broken = [each for each in findings if each.problem]
+    if as_json:
+        click.echo(json.dumps([asdict(each) for each in findings], indent=2))
+    elif findings:
+        heads = ["partition", "segments ", "bytes ", "records ", "open claims ", "aborted ", "finding"]
+        print_table(opened.directory, heads, [_row(each) for each in findings])
+    for each in [] if as_json else broken:
+        click.echo(f"shmq: {each.path or each.topic} at byte {each.pos}: {each.problem}", err=True)
+    if not as_json:
+        click.echo(f"{len(findings)} partitions, {len(broken)} broken")
+    return 1 if broken else 0
+
+
+@click.command("gc")
+@click.option("--all", "every", is_flag=True, help="Also what brokers left whose directory is gone.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def collect_garbage(broker: str | None, every: bool, as_json: bool) -> int:
+    """Remove what dead processes left: unfinished topics, orphaned segments, shared memory and semaphores."""
+    report = GcReport()
+    opened = open_broker(broker_directory(broker), create=False) if not every or broker else None
+    if opened is not None:
+        try:
+            report.add(collect(opened))
+        finally:
+            opened.close()
+    if every:
+        report.add(collect_all())
+    if as_json:
+        click.echo(json.dumps(asdict(report), indent=2))
+    else:
+        for path in report.removed:
+            click.echo(f"removed {path}")
+        for problem in report.problems:
+            click.echo(f"shmq: not collected: {problem}", err=True)
+        click.echo(f"{len(report.removed)} leftovers and {report.segment_files} segment files removed")
+    return 1 if report.problems else 0
+
+
+def _row(finding: Finding) -> list[str]:
+    counted = ("segments", "bytes", "records", "claimed", "aborted")
+    census = [f"{finding.census[name]:,}" if finding.census else "" for name in counted]
+    return [f"{finding.topic}-{finding.partition}", *census, finding.problem or "ok"]

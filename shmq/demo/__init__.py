@@ -1,0 +1,103 @@
+"""The main job: real files through worker processes, checked, and raced against multiprocessing.Queue.
+
+Owns: the order of the parts, the temporary broker, and the exit status.
+Must never: call a run good that lost, doubled or changed a file.
+Sits: over the public API; `shmq demo` calls it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from shmq import Admin
+from shmq.demo.count import count_names
+from shmq.demo.race import race
+from shmq.demo.report import print_counts, print_race
+from shmq.demo.source import Source, find_files
+from shmq.store import broker_directory, collect_instance, open_broker
+
+PARTITIONS = 4
+
+
+def run(broker: str | None, directory: Path | None, pattern: str, workers: int, storage: str, rounds: int) -> int:
+    """Run the demo and return its exit status: 0 if every check held.
+
+    Args:
+        broker: Address of the broker to use; None for one of its own, which is removed at the end.
+        directory: Where the files lie; None for the standard library.
+        pattern: Which files, as `Path.glob` takes it.
+        workers: How many worker processes.
+        storage: "memory" or "disk".
+        rounds: How often each side of the race runs.
+    """
+    console = Console()
+    source = find_files(directory, pattern)
+    console.print(f"{len(source.files):,} files, {source.total_bytes / 1e6:.1f} MB: {pattern} below {source.directory}")
+    with _broker(broker) as address, _topics(address, source, storage) as (files_topic, counts_topic):
+        counted = count_names(address, files_topic, counts_topic, source, workers, PARTITIONS)
+        print_counts(console, counted, source)
+        results = race(address, source, storage, workers, rounds)
+        print_race(console, results)
+    problems = counted.problems + [problem for each in results for problem in each.problems]
+    for problem in problems[:20]:
+        console.print(f"[red]FAILED[/red] {problem}")
+    if problems:
+        console.print(f"[red]{len(problems)} checks failed[/red]")
+        return 1
+    console.print(f"[green]All {len(source.files):,} files arrived once, unchanged, every time.[/green]")
+    return 0
+
+
+@contextlib.contextmanager
+def _broker(address: str | None) -> Iterator[str]:
+    """The broker to use; one of our own is removed with everything it has in /dev/shm."""
+    if address is not None:
+        yield address
+        return
+    parent = tempfile.mkdtemp(prefix="shmq-demo-")
+    own = f"shm://{parent}/broker"
+    try:
+        yield own
+    finally:
+        opened = open_broker(broker_directory(own))
+        instance = opened.identity.instance
+        opened.close()
+        shutil.rmtree(parent)
+        collect_instance(instance)
+
+
+@contextlib.contextmanager
+def _topics(address: str, source: Source, storage: str) -> Iterator[tuple[str, str]]:
+    """Two topics for this run alone, deleted at the end. Nothing is dropped: producers wait for the workers."""
+    run_id = secrets.token_hex(4)
+    names = (f"demo-files-{run_id}", f"demo-counts-{run_id}")
+    configs = topic_configs(source, storage)
+    with Admin(bootstrap_servers=address) as admin:
+        admin.create_topics({names[0]: {"num_partitions": PARTITIONS, "configs": configs}})
+        admin.create_topics({names[1]: {"num_partitions": 1, "configs": configs}})
+        try:
+            yield names
+        finally:
+            admin.delete_topics(names)
+
+
+def topic_configs(source: Source, storage: str) -> dict[str, str]:
+    """Options of a topic whose segments hold the largest file many times over."""
+    largest = max(len(each) for each in source.contents) + 4096
+    segment_bytes = 8 << 20
+    while segment_bytes < 4 * largest:
+        segment_bytes *= 2
+    return {
+        "storage": storage,
+        "retention": "consumed",
+        "segment_bytes": str(segment_bytes),
+        "retention_bytes": str(4 * segment_bytes),
+        "max_message_bytes": str(max(largest, 1 << 20)),
+    }

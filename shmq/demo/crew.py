@@ -1,0 +1,59 @@
+"""Worker processes that are watched: they end well, or the demo fails with a reason.
+
+Owns: starting, watching and ending them, by id.
+Must never: wait for a worker that is dead, or end a process that it did not start.
+Sits: under `count` and `race`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from shmq.errors import ShmqError
+
+PATIENCE_S = 60.0
+"""Longest time without any progress."""
+
+spawn = multiprocessing.get_context("spawn")
+
+
+class WorkerDiedError(ShmqError):
+    """A worker ended before its work did."""
+
+
+@contextlib.contextmanager
+def crew(target: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> Iterator[list[SpawnProcess]]:
+    """Start one process for each tuple of arguments; those that still run at the end are killed."""
+    processes = [spawn.Process(target=target, args=each, daemon=True) for each in arguments]
+    try:
+        for process in processes:
+            process.start()
+        yield processes
+    finally:
+        for process in processes:
+            if process.pid is not None:
+                process.kill()
+                process.join()
+                process.close()
+
+
+def check_alive(processes: list[SpawnProcess]) -> None:
+    """Raise WorkerDiedError if one ended badly."""
+    for process in processes:
+        if process.exitcode:
+            raise WorkerDiedError(
+                f"worker {process.pid} ended with status {process.exitcode} in the middle of its work"
+            )
+
+
+def join(processes: list[SpawnProcess]) -> None:
+    """Wait for all to end by themselves."""
+    for process in processes:
+        process.join(PATIENCE_S)
+        if process.exitcode is None:
+            raise WorkerDiedError(f"worker {process.pid} did not end within {PATIENCE_S:.0f} s")
+    check_alive(processes)

@@ -1,0 +1,137 @@
+"""Part two: the same records through multiprocessing.Queue and through shmq, to workers that only receive and check.
+
+Owns: the rounds, their clock and their checks.
+Must never: measure one side on other records, workers or checks than the other.
+Sits: over the workers.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+
+from rich.progress import track
+
+from shmq import Admin, Producer
+from shmq.demo.crew import PATIENCE_S, WorkerDiedError, crew, join, spawn
+from shmq.demo.source import Source
+from shmq.demo.workers import END, receive_from_queue, receive_from_shmq
+
+LAPS = 5
+"""How often each round sends all files: enough that starting up does not count."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One side of one round."""
+
+    side: str
+    seconds: float
+    records: int
+    sent_bytes: int
+    problems: list[str] = field(default_factory=list)
+
+
+def race(address: str, source: Source, storage: str, workers: int, rounds: int) -> list[Round]:
+    """Run both sides in turn, `rounds` times.
+
+    Raises:
+        WorkerDiedError: a worker ended too early, or did not report for a minute.
+    """
+    checksums = [zlib.crc32(data) for data in source.contents]
+    sides: list[Callable[[], Round]] = [
+        lambda: _through_queue(source, checksums, workers),
+        lambda: _through_shmq(address, source, checksums, storage, workers),
+    ]
+    plan = [side for _ in range(rounds) for side in sides]
+    return [side() for side in track(plan, description="racing    ")]
+
+
+def _records(source: Source) -> Iterator[tuple[int, bytes]]:
+    for _ in range(LAPS):
+        yield from enumerate(source.contents)
+
+
+def _through_queue(source: Source, checksums: list[int], workers: int) -> Round:
+    queue = spawn.Queue()
+    pipes = [spawn.Pipe(duplex=False) for _ in range(workers)]
+    with crew(receive_from_queue, [(queue, checksums, theirs) for _, theirs in pipes]) as processes:
+        _ready(pipes, processes)
+        began = time.perf_counter()
+        for record in _records(source):
+            queue.put(record)
+        for _ in range(workers):
+            queue.put(None)
+        result = _finish("multiprocessing.Queue", began, source, pipes, processes)
+    queue.close()
+    queue.join_thread()
+    return result
+
+
+def _through_shmq(address: str, source: Source, checksums: list[int], storage: str, workers: int) -> Round:
+    from shmq.demo import topic_configs
+
+    topic = f"demo-race-{secrets.token_hex(4)}"
+    pipes = [spawn.Pipe(duplex=False) for _ in range(workers)]
+    arguments = [(address, topic, number, checksums, theirs) for number, (_, theirs) in enumerate(pipes)]
+    limit = max(map(len, source.contents)) + 4096
+    with (
+        Admin(bootstrap_servers=address) as admin,
+        Producer(bootstrap_servers=address, max_request_size=limit) as producer,
+    ):
+        admin.create_topics({topic: {"num_partitions": workers, "configs": topic_configs(source, storage)}})
+        try:
+            with crew(receive_from_shmq, arguments) as processes:
+                _ready(pipes, processes)
+                began = time.perf_counter()
+                for number, (index, data) in enumerate(_records(source)):
+                    producer.send(topic, data, key=index.to_bytes(4), partition=number % workers)
+                for partition in range(workers):
+                    producer.send(topic, b"", headers=[END], partition=partition)
+                return _finish("shmq", began, source, pipes, processes)
+        finally:
+            admin.delete_topics([topic])
+
+
+def _finish(
+    side: str,
+    began: float,
+    source: Source,
+    pipes: list[tuple[Connection, Connection]],
+    processes: list[SpawnProcess],
+) -> Round:
+    seen: Counter[int] = Counter()
+    changed = 0
+    for ours, _ in pipes:
+        counted, wrong = _receive(ours, processes)
+        seen.update(counted)
+        changed += wrong
+    seconds = time.perf_counter() - began
+    join(processes)
+    problems = [f"{side}: {changed} records were changed"] if changed else []
+    for index, name in enumerate(source.files):
+        if seen[index] != LAPS:
+            problems.append(f"{side}: {name} was sent {LAPS} times and came {seen[index]} times")
+    return Round(side, seconds, LAPS * len(source.files), LAPS * source.total_bytes, problems)
+
+
+def _ready(pipes: list[tuple[Connection, Connection]], processes: list[SpawnProcess]) -> None:
+    for ours, theirs in pipes:
+        theirs.close()  # so that a dead worker is an end of file
+        _receive(ours, processes)
+
+
+def _receive(ours: Connection, processes: list[SpawnProcess]):  # type: ignore[no-untyped-def]
+    """What a worker sends next."""
+    try:
+        if ours.poll(PATIENCE_S):
+            return ours.recv()
+    except EOFError:
+        join(processes)
+    raise WorkerDiedError(f"a worker of the race did not report within {PATIENCE_S:.0f} s")

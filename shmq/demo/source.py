@@ -1,0 +1,48 @@
+"""The input: real files, read once.
+
+Owns: which files, their contents and digests.
+Must never: pass over a file without saying so.
+Sits: lowest in the demo.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from shmq.errors import IllegalArgumentError
+
+_INSTALLED = {"site-packages", "dist-packages"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files in the order of their names. `digests` are SHA-256, by name."""
+
+    directory: Path
+    files: list[str]
+    contents: list[bytes]
+    digests: dict[str, str]
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all files together."""
+        return sum(map(len, self.contents))
+
+
+def find_files(directory: Path | None, pattern: str) -> Source:
+    """Read the files that match below `directory`, or all of the running Python's standard library.
+
+    Raises:
+        IllegalArgumentError: there is none.
+    """
+    root = Path(sysconfig.get_path("stdlib")) if directory is None else directory
+    paths = sorted(path for path in root.rglob(pattern) if path.is_file() and not _INSTALLED & set(path.parts))
+    if not paths:
+        raise IllegalArgumentError(f"no file below {root} matches {pattern!r}; see --input and --glob")
+    files = [str(path.relative_to(root)) for path in paths]
+    contents = [path.read_bytes() for path in paths]
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in zip(files, contents, strict=True)}
+    return Source(root, files, contents, digests)
