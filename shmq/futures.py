@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
+import os
 import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
-from shmq.errors import KafkaTimeoutError
+from shmq.errors import ForkedError, KafkaTimeoutError
 from shmq.types import RecordMetadata
 
 _log = logging.getLogger(__name__)
@@ -25,9 +27,10 @@ class PendingRecord:
 
     def __init__(self) -> None:
         self._done = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come in while its own thread holds it
         self._callbacks: list[Callable[[RecordMetadata], object]] = []
         self._errbacks: list[Callable[[BaseException], object]] = []
+        self._pid = os.getpid()
         self.value: RecordMetadata | None = None
         self.exception: BaseException | None = None
 
@@ -52,8 +55,12 @@ class PendingRecord:
 
         Raises:
             KafkaTimeoutError: not resolved in time; the record may still be appended.
+            ForkedError: the parent of this process sent it, and alone will know.
             ShmqError: what kept the record from being appended.
         """
+        timeout = checked_seconds(timeout)
+        if not self.is_done and self._pid != os.getpid():
+            raise ForkedError("future", self._pid, os.getpid())
         if not self._done.wait(timeout):
             raise KafkaTimeoutError(f"the record was not appended within {timeout} s; call producer.flush()")
         if self.exception is not None:
@@ -70,10 +77,11 @@ class PendingRecord:
         return self._add(self._errbacks, functools.partial(function, *args, **kwargs))
 
     def resolve(self, value: RecordMetadata | None, error: BaseException | None = None) -> None:
-        """Set the result, once, and run the callbacks in this thread."""
+        """Set the result and run the callbacks in this thread. Again, it only runs those that were not run yet."""
         with self._lock:
-            self.value, self.exception = value, error
-            self._done.set()
+            if not self.is_done:
+                self.value, self.exception = value, error
+                self._done.set()
         self._run()
 
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
@@ -95,15 +103,28 @@ class PendingRecord:
         return self
 
     def _run(self) -> None:
-        with self._lock:
-            callbacks, self._callbacks = self._callbacks, []
-            errbacks, self._errbacks = self._errbacks, []
-        chosen: list[Any] = callbacks if self.exception is None else errbacks
-        for function in chosen:
+        """Run what was not run yet, each once, whatever thread or interrupted call comes here."""
+        chosen: list[Any] = self._callbacks if self.exception is None else self._errbacks
+        while chosen:
+            try:
+                function = chosen.pop(0)
+            except IndexError:  # another thread was faster
+                return
             try:
                 function(self.value if self.exception is None else self.exception)
             except Exception:
                 _log.exception("a callback of send() failed")
+
+
+def checked_seconds(timeout: float | None) -> float | None:
+    """Return a timeout in seconds that can be waited for; None for ever. Raises: TypeError, ValueError."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not hasattr(timeout, "__float__"):
+        raise TypeError(f"timeout is a number of seconds, not {type(timeout).__name__}")
+    if math.isnan(timeout) or timeout < 0:
+        raise ValueError(f"timeout is a number of seconds of at least 0, not {timeout!r}")
+    return min(float(timeout), threading.TIMEOUT_MAX)
 
 
 def _set_done(waiter: asyncio.Future[None]) -> None:

@@ -7,6 +7,7 @@ Sits: over connection, accumulator and the core's ProducerCore. Source: KafkaPro
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import os
@@ -15,12 +16,18 @@ from types import TracebackType
 from typing import Any
 
 from shmq import _native
-from shmq.accumulator import Accumulator, Row
+from shmq.accumulator import Accumulator, Placed
 from shmq.config import ProducerConfig
 from shmq.connection import Connection
-from shmq.errors import ClosedError, MessageSizeTooLargeError, RecordListTooLargeError
-from shmq.futures import PendingRecord
+from shmq.errors import (
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    UnknownTopicOrPartitionError,
+)
+from shmq.futures import checked_seconds
 from shmq.partitioner import Cluster, as_partitioner, check_choice
+from shmq.rows import checked_timestamp_ms, now_ms, owned, payload_bytes, row_bytes, sizes_of
 from shmq.serde import Buffer, Header, as_buffer, bind_serializer, close_serdes
 from shmq.types import BatchMetadata
 
@@ -42,20 +49,24 @@ class Producer(_native.ProducerCore):
         KafkaConfigurationError: an unknown option, or a value that cannot be.
         NotABrokerError, StorageError, TooManyProcessesError: see `Connection`.
 
-    `send` returns when the record is in the log: it survives the death of every process from then on.
+    `send` returns when the record is in the log: it survives the death of every process from then on. Pickled, as
+    multiprocessing does for a process that it spawns, it becomes a new producer with the same options.
     """
 
     def __init__(self, **configs: Any) -> None:
         self.config = ProducerConfig.parse(configs)
+        self._configs = configs
         config = self.config
         self._key_serializer = bind_serializer(config.key_serializer, "key_serializer")
         self._value_serializer = bind_serializer(config.value_serializer, "value_serializer")
         self._partitioner = None if config.partitioner is None else as_partitioner(config.partitioner)
+        self._batch_bytes: dict[str, int] = {}  # by topic, for partitioners that want to know of new batches
         self._client_id = config.client_id or f"shmq-producer-{next(_numbers)}"
+        self._patience_ms = _whole_ms(min(config.max_block_ms, config.delivery_timeout_ms))
         serializers = self._key_serializer or self._value_serializer
         self._connection = self._connect()
         super().__init__(
-            max_block_ms=_whole_ms(config.max_block_ms),
+            max_block_ms=self._patience_ms,
             max_request_size=config.max_request_size,
             batch_size=config.batch_size,
             plain=not (serializers or self._partitioner or config.linger_ms),
@@ -90,23 +101,25 @@ class Producer(_native.ProducerCore):
         """
         handle = self._topic(topic)
         values = list(values)
-        rows = self._rows(topic, values, keys, -1 if timestamp_ms is None else timestamp_ms)
-        if self._accumulator is not None:
-            self._accumulator.flush()  # what was sent before comes before
+        keys = None if keys is None else list(keys)
+        rows = self._rows(topic, values, keys, -1 if timestamp_ms is None else checked_timestamp_ms(timestamp_ms))
         by_partition: dict[int, list[Any]] = {}
         if keys is None and (partition is not None or self._partitioner is None):
             if rows:
-                size = sum(map(len, values)) if self._value_serializer is None else 0
-                by_partition[self._choose(handle, None, partition, size)] = rows
+                by_partition[self._choose(handle, None, partition, sum(map(payload_bytes, rows)))] = rows
         else:
-            for row, value in zip(rows, values, strict=True):
-                chosen = self._pick(handle, None, row[0], value, row[1], partition, _row_bytes(row))
+            for row, key, value in zip(rows, keys or itertools.repeat(None), values, strict=keys is not None):
+                chosen = self._pick(handle, key, row[0], value, row[1], partition, payload_bytes(row))
                 by_partition.setdefault(chosen, []).append(row)
+        for number, batch in by_partition.items():
+            self._check_sizes(handle, number, map(row_bytes, batch))
+        if self._accumulator is not None:
+            self._accumulator.flush()  # what was sent before comes before
         done: list[BatchMetadata] = []
         try:
             for number, batch in by_partition.items():
                 self._append_split(handle, number, batch, done)
-        except Exception as error:
+        except BaseException as error:
             error.add_note(f"{sum(each.count for each in done)} of {len(rows)} records were appended: {done}")
             raise
         return done
@@ -119,10 +132,11 @@ class Producer(_native.ProducerCore):
 
         Raises:
             KafkaTimeoutError: some records are still waiting.
+            ConcurrentUseError: called from a callback of `send`.
             ClosedError: this producer was closed.
         """
-        if self._topics is None:
-            raise ClosedError("producer")
+        timeout = checked_seconds(timeout)
+        self._check()
         if self._accumulator is not None:
             self._accumulator.flush(timeout)
 
@@ -134,9 +148,8 @@ class Producer(_native.ProducerCore):
         """Return counts since this producer was made, under kafka-python's names; {} if `metrics_enabled` is off."""
         if not self.config.metrics_enabled:
             return {}
-        counters = [
-            appender.counters() for topic in (self._topics or {}).values() for appender in topic.appenders
-        ]
+        topics = list((self._topics or {}).values())
+        counters = [appender.counters() for topic in topics for appender in topic.appenders]
         return {
             "producer-metrics": {
                 "record-send-total": self._sent,
@@ -157,17 +170,23 @@ class Producer(_native.ProducerCore):
             timeout: Seconds to wait for what lingers.
 
         Raises:
-            KafkaTimeoutError: some records are still waiting; they are lost.
+            KafkaTimeoutError: some records were still waiting; they are lost, and their futures say so.
+            ConcurrentUseError: called from a callback of `send`; it stays open.
         """
+        timeout = checked_seconds(timeout)
         if self._topics is None:
             return
-        try:
-            if self._accumulator is not None and self._connection.pid == os.getpid():
+        late: Exception | None = None
+        if self._accumulator is not None and self._accumulator.pid == os.getpid():
+            try:
                 self._accumulator.close(timeout)
-        finally:
-            self._shut()
-            self._connection.close()
-            close_serdes(self.config.key_serializer, self.config.value_serializer)
+            except KafkaTimeoutError as error:
+                late = error
+        self._shut()
+        self._connection.close()
+        close_serdes(self.config.key_serializer, self.config.value_serializer)
+        if late is not None:
+            raise late
 
     def __enter__(self) -> Producer:
         return self
@@ -176,6 +195,9 @@ class Producer(_native.ProducerCore):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(type(self), **self._configs), ()
 
     def __repr__(self) -> str:
         return f"<Producer {self._client_id} {self._connection.broker.directory}>"
@@ -193,7 +215,7 @@ class Producer(_native.ProducerCore):
 
     def _reopen(self) -> None:
         """In a forked child: nothing of the parent's may be used. What lingered there is the parent's to append."""
-        self._forget()
+        self._forget(None)
         self._connection = self._connect()
         self._accumulator = self._new_accumulator()
 
@@ -202,18 +224,19 @@ class Producer(_native.ProducerCore):
         if value is None and key is None:
             raise ValueError("a record needs a value or a key")
         handle = self._topic(topic)
-        headers = [] if headers is None else headers
-        key_bytes, value_bytes = self._serialized(topic, headers, key, value)
+        headers = [] if headers is None else _as_list(headers)
         encoded = _native.encode_headers(headers) if headers else None
-        sizes = _sizes(key_bytes, value_bytes, headers)
-        partition = self._pick(handle, key, key_bytes, value, value_bytes, partition, sum(max(0, each) for each in sizes))
+        key_bytes, value_bytes = self._serialized(topic, headers, key, value)
+        size = payload_bytes((key_bytes, value_bytes))
+        partition = self._pick(handle, key, key_bytes, value, value_bytes, partition, size)
         if self._accumulator is None:
             return self._append(handle, value_bytes, key_bytes, headers or None, partition, timestamp_ms)
-        if timestamp_ms is not None and (not isinstance(timestamp_ms, int) or timestamp_ms < 0):
-            raise ValueError(f"timestamp_ms is an int of milliseconds since 1970, not {timestamp_ms!r}")
-        self._check_size(topic, partition, sum(max(0, each) for each in sizes))
-        row = (_owned(key_bytes), _owned(value_bytes), encoded, -1 if timestamp_ms is None else timestamp_ms)
-        return self._linger(handle, partition, row, sizes)
+        if key_bytes is None and value_bytes is None:
+            raise ValueError("a record needs a value or a key")
+        stamp = now_ms() if timestamp_ms is None else checked_timestamp_ms(timestamp_ms)
+        row = (owned(key_bytes), owned(value_bytes), encoded, stamp)
+        self._check_sizes(handle, partition, [row_bytes(row)])
+        return self._accumulator.add(handle, partition, row, sizes_of(key_bytes, value_bytes, headers))
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
@@ -225,57 +248,61 @@ class Producer(_native.ProducerCore):
         )
 
     def _new_accumulator(self) -> Accumulator | None:
-        if not self.config.linger_ms:
+        config = self.config
+        if not config.linger_ms:
             return None
-        return Accumulator(self._append_rows, self.config.linger_ms / 1000, self.config.batch_size)
+        return Accumulator(
+            self._append_rows,
+            linger_s=config.linger_ms / 1000,
+            batch_bytes=config.batch_size,
+            max_block_s=config.max_block_ms / 1000,
+            delivery_timeout_s=config.delivery_timeout_ms / 1000,
+        )
 
-    def _linger(
-        self, handle: _native.Topic, partition: int, row: Row, sizes: tuple[int, int, int]
-    ) -> PendingRecord:
-        assert self._accumulator is not None
-        return self._accumulator.add(handle, partition, row, sizes)
-
-    def _append_rows(self, handle: _native.Topic, partition: int, rows: Sequence[Any]) -> tuple[int, int]:
-        wait_ms = min(self.config.max_block_ms, self.config.delivery_timeout_ms)
-        placed = handle.appenders[partition].append_rows(list(rows), _whole_ms(wait_ms))
-        self._sent += len(rows)
-        self._sent_bytes += sum(map(_row_bytes, rows))
-        return placed
+    def _append_rows(
+        self, handle: _native.Topic, partition: int, rows: list[Any], wait_s: float, placed: list[Placed]
+    ) -> None:
+        """Append rows as one batch; where they went is put into `placed` in the same step."""
+        try:
+            handle.appenders[partition].append_rows(rows, _whole_ms(wait_s * 1000), placed)
+        except UnknownTopicOrPartitionError:  # deleted; it may be created again: look for it anew next time
+            self._forget(handle.name)
+            raise
+        count, size = len(rows), sum(map(payload_bytes, rows))
+        self._sent += count  # no call in between: no other thread either
+        self._sent_bytes += size
 
     def _append_split(
         self, handle: _native.Topic, partition: int, rows: list[Any], done: list[BatchMetadata]
     ) -> None:
         """Append rows as one batch, or as halves where a segment cannot hold them all."""
+        placed: list[Placed] = []
         try:
             if len(rows) > _native.MAX_BATCH_RECORDS:
                 raise RecordListTooLargeError(handle.name, partition, len(rows), _native.MAX_BATCH_RECORDS, "one batch")
-            base_offset, stamp = self._append_rows(handle, partition, rows)
+            self._append_rows(handle, partition, rows, self._patience_ms / 1000, placed)
         except RecordListTooLargeError:
             if len(rows) == 1:
                 raise
             half = len(rows) // 2
             self._append_split(handle, partition, rows[:half], done)
             self._append_split(handle, partition, rows[half:], done)
-        else:
-            done.append(BatchMetadata(handle.name, partition, base_offset, len(rows), stamp))
+        finally:
+            done += [BatchMetadata(handle.name, partition, base, len(rows), stamp) for base, stamp, _ in placed]
 
-    def _rows(self, topic: str, values: list[Any], keys: Iterable[Any] | None, timestamp_ms: int) -> list[Any]:
+    def _rows(self, topic: str, values: list[Any], keys: list[Any] | None, timestamp_ms: int) -> list[Any]:
         """Serialize and check everything before anything is appended. Bare values where nothing else is needed."""
-        bare = keys is None and self._value_serializer is None and timestamp_ms < 0
+        bare = keys is None and self._value_serializer is None and self._key_serializer is None and timestamp_ms < 0
         if bare and all(type(value) is bytes for value in values):
-            for value in values:
-                self._check_size(topic, None, len(value))
             return values if self._partitioner is None else [(None, value, None, -1) for value in values]
-        keys = [None] * len(values) if keys is None else list(keys)
-        if len(keys) != len(values):
+        if keys is not None and len(keys) != len(values):
             raise ValueError(f"{len(values)} values but {len(keys)} keys; give as many, or none")
         rows: list[Any] = []
-        for value, key in zip(values, keys, strict=True):
-            key_bytes, value_bytes = self._serialized(topic, [], key, value)
+        for index, value in enumerate(values):
+            key_bytes, value_bytes = self._serialized(topic, [], None if keys is None else keys[index], value)
             if key_bytes is None and value_bytes is None:
-                raise ValueError(f"record {len(rows)} has neither value nor key; nothing was appended")
+                raise ValueError(f"record {index} has neither value nor key; nothing was appended")
             rows.append((key_bytes, value_bytes, None, timestamp_ms))
-            self._check_size(topic, None, _row_bytes(rows[-1]))
         return rows
 
     def _serialized(
@@ -301,35 +328,27 @@ class Producer(_native.ProducerCore):
         if self._partitioner is None or partition is not None:
             return self._choose(handle, key_bytes, partition, record_bytes)
         partitions = len(handle.appenders)
-        chosen = self._partitioner.partition(
-            handle.name, key, key_bytes, value, value_bytes, Cluster({handle.name: partitions})
-        )
-        return check_choice(chosen, handle.name, partitions)
+        cluster = Cluster({handle.name: partitions})
+        chosen = self._partitioner.partition(handle.name, key, key_bytes, value, value_bytes, cluster)
+        number = check_choice(chosen, handle.name, partitions)
+        if key_bytes is None and hasattr(self._partitioner, "on_new_batch"):
+            total = self._batch_bytes.get(handle.name, 0) + record_bytes
+            if total >= self.config.batch_size:
+                self._partitioner.on_new_batch(handle.name, cluster, number)
+            self._batch_bytes[handle.name] = 0 if total >= self.config.batch_size else total
+        return number
 
-    def _check_size(self, topic: str, partition: int | None, record_bytes: int) -> None:
-        limit = self.config.max_request_size
-        if record_bytes > limit:
-            shown = -1 if partition is None else partition
-            raise MessageSizeTooLargeError(topic, shown, record_bytes, limit, "max_request_size")
-
-
-def _row_bytes(row: Any) -> int:
-    """Bytes of a row's key and value; a bare value is a row as well."""
-    if not isinstance(row, tuple):
-        return len(row)
-    return sum(memoryview(each).nbytes for each in row[:2] if each is not None)
-
-
-def _owned(data: Buffer | None) -> bytes | None:
-    """Copy what the caller may change while it lingers."""
-    return data if data is None or isinstance(data, bytes) else bytes(data)
+    def _check_sizes(self, handle: _native.Topic, partition: int, sizes: Iterable[int]) -> None:
+        """Refuse what is too large before anything is appended."""
+        of_topic = handle.appenders[partition].max_message_bytes
+        limit, name = min((self.config.max_request_size, "max_request_size"), (of_topic, "max_message_bytes"))
+        for size in sizes:
+            if size > limit:
+                raise MessageSizeTooLargeError(handle.name, partition, size, limit, name)
 
 
-def _sizes(key: Buffer | None, value: Buffer | None, headers: Sequence[Header]) -> tuple[int, int, int]:
-    """Sizes as RecordMetadata has them: bytes, -1 for what is not there."""
-    header_bytes = sum(len(name.encode()) + len(data or b"") for name, data in headers) if headers else -1
-    return (
-        -1 if key is None else memoryview(key).nbytes,
-        -1 if value is None else memoryview(value).nbytes,
-        header_bytes,
-    )
+def _as_list(headers: Any) -> list[Any]:
+    try:
+        return list(headers)
+    except TypeError:
+        raise TypeError(f"headers are a list of (str, bytes) tuples, not {type(headers).__name__}") from None

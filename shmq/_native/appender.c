@@ -23,7 +23,8 @@ struct append {
     uint32_t count;
     uint64_t bytes;
     struct shmq_appended *appended;
-    bool wake;
+    struct shmq_claim claim;
+    bool claimed, wake;
     uint64_t woken[SHMQ_MAX_SLOTS / 64]; /* filled if `wake` */
 };
 
@@ -85,29 +86,42 @@ static int append_guarded(void *argument) {
     }
     bool log_append_time = shmq_load_relaxed(&words->timestamp_type) != 0; /* PAIR options */
     stamp(append, log_append_time);
-    struct shmq_claim claim;
+    struct shmq_claim *claim = &append->claim;
     uint64_t units = shmq_batch_units(append->bytes); /* more than 32 bits if a length is out of range: no fit */
     result = shmq_journal_claim(&segment->journal, appender->partition->process->owner,
-                                units <= UINT32_MAX ? (uint32_t)units : UINT32_MAX, append->count, &claim);
+                                units <= UINT32_MAX ? (uint32_t)units : UINT32_MAX, append->count, claim);
     if (result == SHMQ_E_CORRUPT) {
-        appender->fail.pos = SHMQ_PAGE_BYTES + 8 * (uint64_t)claim.index;
+        appender->fail.pos = SHMQ_PAGE_BYTES + 8 * (uint64_t)claim->index;
         return result;
     }
     if (result != SHMQ_OK) {
         appender->finished = segment->journal.incarnation;
         return check_batch(append);
     }
-    shmq_batch_write(segment->data + (uint64_t)claim.start_pos * SHMQ_UNIT_BYTES, append->rows, append->count,
+    append->appended->base_offset = segment->base_offset + claim->first_count;
+    append->appended->timestamp_ms = append->rows->timestamp_ms;
+    append->claimed = true;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* for give_up(): a fault may end the copy */
+    shmq_batch_write(segment->data + (uint64_t)claim->start_pos * SHMQ_UNIT_BYTES, append->rows, append->count,
                      append->bytes, appender->attempt, log_append_time ? SHMQ_ATTRIBUTE_LOG_APPEND_TIME : 0,
-                     segment->crc, segment->crc_seed);
+                     segment->crc, shmq_batch_seed(segment, claim->first_count));
     SHMQ_FAULT("append.copied");
-    result = shmq_journal_commit(&segment->journal, &claim);
+    result = shmq_journal_commit(&segment->journal, claim);
     if (result != SHMQ_OK)
         return result;
-    append->appended->base_offset = segment->base_offset + claim.first_count;
-    append->appended->timestamp_ms = append->rows->timestamp_ms;
     append->wake = shmq_waiters_wake(&appender->partition->ring.control->readers_waiting, append->woken);
     return SHMQ_OK;
+}
+
+/* A page could not be had between claim and return: readers need not wait for this batch. OK: it was committed before. */
+static int give_up(void *argument) {
+    struct append *append = argument;
+    const struct shmq_claim *claim = &append->claim;
+    struct shmq_journal *journal = &append->appender->segment.journal;
+    if (shmq_journal_abort(journal, claim->index, claim->word) == SHMQ_OK)
+        return SHMQ_E_STORAGE;
+    uint64_t word = shmq_journal_before(journal, claim->index + 1);
+    return word == shmq_word_with_state(claim->word, SHMQ_COMMITTED) ? SHMQ_OK : SHMQ_E_STORAGE;
 }
 
 static int fail_corrupt(struct shmq_appender *appender) {
@@ -131,7 +145,10 @@ int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, uint32_t 
     append.wake = false;
     appender->wanted_bytes = append.bytes;
     for (;;) {
+        append.claimed = false;
         int result = shmq_guarded(append_guarded, &append, &appender->fail, appender->partition->directory);
+        if (result == SHMQ_E_STORAGE && append.claimed)
+            result = shmq_guarded(give_up, &append, &appender->fail, appender->partition->directory);
         if (result == SHMQ_LOST) {
             /* We were taken for dead. Nobody has read the batch: append it again, with a lock that is ours. */
             appender->aborted++;
@@ -245,6 +262,10 @@ static int make_segment(struct roll *roll, uint64_t base_offset) {
         return result;
     result = shmq_guarded(publish, roll, &appender->fail, partition->directory);
     if (result == SHMQ_OK) {
+        /* First use, or somebody began a file for this place and may have died over it: remove what deaths left. */
+        struct shmq_fail ignored;
+        if (!appender->rolled || roll->incarnation != appender->segment.journal.incarnation + 1)
+            shmq_partition_clean(partition, &ignored);
         shmq_segment_unmap(&appender->segment);
         appender->segment = fresh;
         appender->rolled++;

@@ -82,7 +82,8 @@ int shmq_batch_open(const struct shmq_segment *segment, const struct shmq_entry 
     if (header->kind != SHMQ_KIND_ROWS && !(header->kind == SHMQ_KIND_VALUE && header->count == 1))
         return *what = "unknown kind of batch", SHMQ_E_CORRUPT;
     if (check_crc && segment->crc &&
-        shmq_crc32c(segment->crc_seed, data + 4, sizeof *header - 4 + (size_t)header->payload_bytes) != header->crc)
+        shmq_crc32c(shmq_batch_seed(segment, entry->first_count), data + 4,
+                    sizeof *header - 4 + (size_t)header->payload_bytes) != header->crc)
         return *what = "CRC32C of the batch", SHMQ_E_CORRUPT;
     cursor->payload = data + sizeof *header;
     cursor->row = cursor->row_pos = 0;

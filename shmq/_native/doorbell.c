@@ -28,17 +28,23 @@ struct shmq_doorbell {
     uint64_t rung;     /* how often `own` was taken; a ticket is a value of it */
     uint32_t sleeping; /* 1 while a thread sleeps in `own` */
     uint32_t gate;     /* futex of the other threads; turns when the sleeper leaves */
+    struct shmq_doorbell *older; /* of slots that this process has left: a thread may still sleep in one */
 };
 
 static pthread_mutex_t neighbours_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Another thread may hold the lock at the moment of a fork; the child has no such thread. */
-static void in_child(void) {
-    pthread_mutex_init(&neighbours_lock, NULL);
+/* Forks wait until no other thread opens or closes a semaphore: the C library has a lock of its own for that, which a
+ * child would inherit for ever. */
+static void before_fork(void) {
+    pthread_mutex_lock(&neighbours_lock);
+}
+
+static void after_fork(void) {
+    pthread_mutex_unlock(&neighbours_lock);
 }
 
 __attribute__((constructor)) static void watch_forks(void) {
-    pthread_atfork(NULL, NULL, in_child);
+    pthread_atfork(before_fork, after_fork, after_fork);
 }
 
 void shmq_doorbell_name(char *name, uint64_t instance, uint32_t slot, uint64_t epoch) {
@@ -59,12 +65,29 @@ int shmq_doorbell_open(struct shmq_process *process, struct shmq_fail *fail) {
         return shmq_fail_errno(fail, SHMQ_E_STORAGE, name, "calloc", ENOMEM);
     }
     doorbell->own = own;
-    process->doorbell = doorbell;
+    doorbell->older = process->old_doorbells;
+    __atomic_store_n(&process->doorbell, doorbell, __ATOMIC_SEQ_CST);
     return SHMQ_OK;
 }
 
+static struct shmq_doorbell *doorbell_of(const struct shmq_process *process) {
+    return __atomic_load_n(&process->doorbell, __ATOMIC_SEQ_CST);
+}
+
+void shmq_doorbell_forget(struct shmq_process *process) {
+    char name[SHMQ_DOORBELL_NAME_BYTES];
+    struct shmq_doorbell *doorbell = doorbell_of(process);
+    if (!doorbell)
+        return;
+    shmq_doorbell_name(name, process->instance, process->slot, process->epoch);
+    sem_unlink(name);
+    process->old_doorbells = doorbell;
+    __atomic_store_n(&process->doorbell, NULL, __ATOMIC_SEQ_CST);
+}
+
 uint64_t shmq_doorbell_ticket(const struct shmq_process *process) {
-    return __atomic_load_n(&process->doorbell->rung, __ATOMIC_SEQ_CST);
+    const struct shmq_doorbell *doorbell = doorbell_of(process);
+    return doorbell ? __atomic_load_n(&doorbell->rung, __ATOMIC_SEQ_CST) : 0;
 }
 
 static struct timespec at(uint64_t ns) {
@@ -91,8 +114,8 @@ static int sleep_in_bell(struct shmq_doorbell *doorbell, uint64_t ticket, uint64
 }
 
 int shmq_doorbell_wait(struct shmq_process *process, uint64_t ticket, uint64_t deadline_ns) {
-    struct shmq_doorbell *doorbell = process->doorbell;
-    while (__atomic_load_n(&doorbell->rung, __ATOMIC_SEQ_CST) == ticket) {
+    struct shmq_doorbell *doorbell = doorbell_of(process);
+    while (doorbell && __atomic_load_n(&doorbell->rung, __ATOMIC_SEQ_CST) == ticket) {
         uint32_t gate = __atomic_load_n(&doorbell->gate, __ATOMIC_SEQ_CST), nobody = 0;
         if (__atomic_compare_exchange_n(&doorbell->sleeping, &nobody, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
             return sleep_in_bell(doorbell, ticket, deadline_ns);
@@ -161,8 +184,9 @@ void shmq_doorbell_ring_all(struct shmq_process *process, const uint64_t *bits) 
 }
 
 void shmq_doorbell_ring_self(struct shmq_process *process) {
-    if (process->doorbell)
-        sem_post(process->doorbell->own);
+    struct shmq_doorbell *doorbell = doorbell_of(process);
+    if (doorbell)
+        sem_post(doorbell->own);
 }
 
 void shmq_doorbell_close(struct shmq_process *process) {
@@ -171,8 +195,11 @@ void shmq_doorbell_close(struct shmq_process *process) {
             sem_close(process->neighbours[slot].bell);
     free(process->neighbours);
     process->neighbours = NULL;
-    if (process->doorbell)
-        sem_close(process->doorbell->own);
-    free(process->doorbell);
-    process->doorbell = NULL;
+    struct shmq_doorbell *next = process->doorbell ? process->doorbell : process->old_doorbells;
+    for (struct shmq_doorbell *doorbell; (doorbell = next);) {
+        next = doorbell->older;
+        sem_close(doorbell->own);
+        free(doorbell);
+    }
+    process->doorbell = process->old_doorbells = NULL;
 }

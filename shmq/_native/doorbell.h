@@ -17,9 +17,13 @@ void shmq_doorbell_name(char *name, uint64_t instance, uint32_t slot, uint64_t e
 /* Open this process's own semaphore, which must exist. OK at once if it is open. */
 int shmq_doorbell_open(struct shmq_process *process, struct shmq_fail *fail);
 
+/* This process is about to leave its slot or its epoch: nobody will ring its semaphore any more. Unlink it; the next
+ * sleep opens another. A thread that sleeps now sleeps until its time is up. */
+void shmq_doorbell_forget(struct shmq_process *process);
+
 uint64_t shmq_doorbell_ticket(const struct shmq_process *process);
 
-/* OK: rung since the ticket was taken. TIMEOUT: `deadline_ns` of the monotonic clock is past. SIGNAL: interrupted. */
+/* OK: rung since the ticket was taken, or there is no semaphore. TIMEOUT: `deadline_ns` of the monotonic clock is past. SIGNAL: interrupted. */
 int shmq_doorbell_wait(struct shmq_process *process, uint64_t ticket, uint64_t deadline_ns);
 
 /* Ring the present tenant of a slot. A tenant without a semaphore does not sleep. */

@@ -1,6 +1,8 @@
 #include "fault.h"
 
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -29,6 +31,12 @@ uint64_t shmq_fault_passed(void) {
 void shmq_fault_hit(const char *name) {
     if (armed_name[0] && strcmp(armed_name, name) != 0)
         return;
-    if (__atomic_add_fetch(&passed, 1, __ATOMIC_SEQ_CST) == armed_nth)
+    if (__atomic_add_fetch(&passed, 1, __ATOMIC_SEQ_CST) != armed_nth)
+        return;
+    char line[96];
+    int bytes = snprintf(line, sizeof line, "fault point %s\n", name);
+    if (write(STDERR_FILENO, line, (size_t)bytes) == bytes) /* so that the test knows where */
         kill(getpid(), armed_signal);
+    else
+        abort();
 }

@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 /* Arm this process: at the `nth` (from 1) point passed whose name is `name`, raise `signal_number` against itself.
- * `name` NULL counts every point; `nth` 0 disarms. The name is copied; it is cut at 63 bytes. */
+ * `name` NULL counts every point; `nth` 0 disarms. The name is copied; it is cut at 63 bytes. Before the signal the
+ * point's name is written to standard error. */
 void shmq_fault_arm(const char *name, uint64_t nth, int signal_number);
 
 /* How many points matched since arming. */

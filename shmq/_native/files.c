@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "crc32c.h"
@@ -45,6 +45,12 @@ static int fail_full(struct shmq_fail *fail, const char *path, uint64_t wanted, 
 /* Reserve blocks now: a store into a hole on a full disk would be a SIGBUS later. */
 static int reserve(int fd, const char *path, uint64_t bytes, struct shmq_fail *fail) {
     int error;
+    struct rlimit most; /* beyond it the kernel would send SIGXFSZ, of which a process dies unless it said otherwise */
+    if (getrlimit(RLIMIT_FSIZE, &most) == 0 && bytes > most.rlim_cur) {
+        fail->wanted = bytes;
+        fail->limit = most.rlim_cur;
+        return shmq_fail(fail, SHMQ_E_STORAGE_FULL, path, "RLIMIT_FSIZE forbids a file of that size");
+    }
     do
         error = posix_fallocate(fd, 0, (off_t)bytes);
     while (error == EINTR);
@@ -167,16 +173,4 @@ int shmq_check_magic(const char *path, const void *base, size_t bytes, const cha
 uint32_t shmq_procs_crc(const struct shmq_procs_header *header) {
     uint32_t crc = shmq_crc32c(0, header, offsetof(struct shmq_procs_header, header_crc));
     return shmq_crc32c(crc, &header->instance, sizeof header->instance);
-}
-
-uint64_t shmq_wall_ms(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-uint64_t shmq_now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }

@@ -2,6 +2,7 @@
 #ifndef SHMQ_FILES_H
 #define SHMQ_FILES_H
 
+#include "clock.h"
 #include "layout.h"
 #include "result.h"
 
@@ -24,9 +25,5 @@ int shmq_map_file(const char *path, void **base, size_t *bytes, struct shmq_fail
 int shmq_check_magic(const char *path, const void *base, size_t bytes, const char *magic, struct shmq_fail *fail);
 
 uint32_t shmq_procs_crc(const struct shmq_procs_header *header);
-
-/* Milliseconds since the epoch; nanoseconds of the monotonic clock. */
-uint64_t shmq_wall_ms(void);
-uint64_t shmq_now_ns(void);
 
 #endif

@@ -47,10 +47,10 @@
  *   384     8  preparer         advice: who prepares which segment (seq << 15 | owner as in a journal word)
  *   512   128  readers waiting  one bit per process slot
  *   640   128  producers waiting one bit per process slot (retention "consumed")
- *  1024 16384  readers          256 entries of 64 bytes, a reader each: owner (0: free; joining << 63 | epoch << 10 |
- *                               slot), next offset, first segment still needed (seq << 15 | owner as in a journal
- *                               word; another owner's: everything is needed), thread that reads, number
- *                               of this registration within its process
+ *  1024 16384  readers          256 entries of 64 bytes, a reader each: owner (0: free; joining << 63 | ticket << 51 |
+ *                               epoch << 10 | slot; the ticket is a number of this registration within its process),
+ *                               next offset, first segment still needed (seq << 15 | owner as in a journal word;
+ *                               another owner's: everything is needed), thread that reads
  * 20480     8  ring[0]          then 8 bytes per ring slot: state:2 | lap:24 | incarnation:38
  *
  *   Segment seq s has ring slot s % ring_slots and lap s / ring_slots. A ring word goes FREE(lap) -> LIVE(lap,
@@ -96,7 +96,8 @@
  *   SEALED is the last word before the EMPTY ones, or the very last; it alone may be the very last.
  *
  *   BATCH, at the start of its units:
- *     0     4  crc           CRC32C of what follows, seeded with the CRC of incarnation and base_offset; 0 if unused
+ *     0     4  crc           CRC32C of what follows, seeded with the CRC of incarnation and base_offset xor the number
+ *                            of records before it in the segment; 0 if unused
  *     4     4  payload_bytes
  *     8     8  timestamp_ms  of the first record
  *    16     4  count         records
@@ -132,6 +133,7 @@
 /* Process slots. */
 #define SHMQ_SLOT_BITS 10
 #define SHMQ_MAX_SLOTS (1u << SHMQ_SLOT_BITS)
+#define SHMQ_TENANT_EPOCH_BITS 41 /* of a whole epoch */
 
 struct shmq_procs_header {
     char magic[8];
@@ -193,8 +195,7 @@ struct shmq_reader_entry {
     shmq_a64 offset;
     shmq_a64 seq;
     shmq_a64 thread;
-    shmq_a64 ticket;
-    uint64_t reserved[3];
+    uint64_t reserved[4];
 };
 
 struct shmq_control {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,21 +19,30 @@
 #include "process_stat.h"
 
 /* No slot is let so often: an epoch from here on is damage, and would not fit a reader's entry. */
-#define EPOCHS (UINT64_C(1) << 52)
+#define EPOCHS ((UINT64_C(1) << SHMQ_TENANT_EPOCH_BITS) - 1)
 
 static struct shmq_process *processes;
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t fork_count;
 
+/* Forks wait until no other thread is inside, so that the child inherits nothing half-done. */
+static void before_fork(void) {
+    pthread_mutex_lock(&registry);
+}
+
+static void in_parent(void) {
+    pthread_mutex_unlock(&registry);
+}
+
 /* The child drops what it inherited without touching it: the locks and slots are its parent's. */
 static void in_child(void) {
     fork_count++;
     processes = NULL;
-    pthread_mutex_init(&registry, NULL);
+    pthread_mutex_unlock(&registry);
 }
 
 __attribute__((constructor)) static void watch_forks(void) {
-    pthread_atfork(NULL, NULL, in_child);
+    pthread_atfork(before_fork, in_parent, in_child);
 }
 
 uint64_t shmq_fork_count(void) {
@@ -113,18 +123,28 @@ static int map_procs(struct shmq_process *process, struct shmq_fail *fail) {
     return SHMQ_OK;
 }
 
-/* Become the tenant of a slot whose byte we hold: the old tenant, if any, is dead or was taken for it. */
-static void move_in(struct shmq_process *process, uint32_t slot) {
-    struct shmq_slot *entry = &process->table[slot];
-    /* PAIR tenancy: the loads in shmq_tenant_life(), which takes a mixture of two tenants for neither. */
-    uint64_t epoch = (shmq_load_acquire(&entry->tenancy) >> 1) + 1;
+/* PAIR tenancy: the loads in shmq_tenant_life(), which takes a mixture of two tenants for neither. */
+static void introduce(struct shmq_slot *entry) {
     SHMQ_SHARED("procs.pid", shmq_store_relaxed(&entry->pid, (uint64_t)getpid()));
     SHMQ_SHARED("procs.start_time", shmq_store_relaxed(&entry->start_time, shmq_start_time(getpid())));
     SHMQ_SHARED("procs.pid_namespace", shmq_store_relaxed(&entry->pid_namespace, shmq_pid_namespace()));
-    SHMQ_SHARED("procs.tenancy", shmq_store_release(&entry->tenancy, epoch << 1 | 1)); /* PAIR tenancy */
+}
+
+/* Become the tenant of a slot whose byte we hold: the old tenant, if any, is dead or was taken for it. First its end is
+ * made known, since its byte is locked again. False: we have lost the byte meanwhile, and another process has the slot. */
+static bool move_in(struct shmq_process *process, uint32_t slot) {
+    struct shmq_slot *entry = &process->table[slot];
+    uint64_t tenancy = shmq_slot_tenancy(process, slot), vacant = tenancy & ~UINT64_C(1);
+    uint64_t epoch = (tenancy >> 1) + 1;
+    if (tenancy != vacant)
+        SHMQ_SHARED("procs.bury", shmq_cas(&entry->tenancy, &tenancy, vacant));
+    introduce(entry);
+    if (!SHMQ_SHARED("procs.tenancy", shmq_cas(&entry->tenancy, &vacant, epoch << 1 | 1))) /* PAIR tenancy */
+        return false;
     process->slot = slot;
     process->epoch = epoch;
     process->owner = shmq_owner(slot, epoch);
+    return true;
 }
 
 struct moving {
@@ -151,10 +171,8 @@ static int find_slot(void *argument) {
         }
         if (best == process->slots)
             break;
-        if (lock_byte(process->lock_fd, F_WRLCK, best) == 0) {
-            move_in(process, best);
+        if (lock_byte(process->lock_fd, F_WRLCK, best) == 0 && move_in(process, best))
             return SHMQ_OK;
-        }
     }
     moving->fail->limit = process->slots;
     return shmq_fail(moving->fail, SHMQ_E_SLOTS, process->directory, "every process slot is taken");
@@ -166,11 +184,12 @@ static int move_again(void *argument) {
     struct shmq_process *process = moving->process;
     bool held = lock_byte(process->lock_fd, F_WRLCK, process->slot) == 0; /* what we still hold is locked again */
     uint64_t tenancy = shmq_slot_tenancy(process, process->slot);
-    if (!held || tenancy >> 1 >= EPOCHS)
-        return find_slot(moving);
-    if (tenancy != (process->epoch << 1 | 1))
-        move_in(process, process->slot);
-    return SHMQ_OK;
+    if (held && tenancy == (process->epoch << 1 | 1)) {
+        introduce(&process->table[process->slot]); /* whatever it was that we were taken for dead by */
+        return SHMQ_OK;
+    }
+    shmq_doorbell_forget(process);
+    return held && tenancy >> 1 < EPOCHS && move_in(process, process->slot) ? SHMQ_OK : find_slot(moving);
 }
 
 static int move_out(void *argument) {
@@ -295,6 +314,9 @@ enum shmq_life shmq_tenant_life(const struct shmq_process *process, uint32_t slo
     uint64_t pid = shmq_load_relaxed(&entry->pid); /* PAIR tenancy: ordered by the acquire of tenancy above */
     if (shmq_load_relaxed(&entry->pid_namespace) != shmq_pid_namespace())
         return SHMQ_LIFE_ALIVE;
+    /* The byte may be a new tenant's, which has not yet said so. */
+    if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
+        return SHMQ_LIFE_DEAD;
     return shmq_is_exiting((int)pid, shmq_load_relaxed(&entry->start_time)) ? SHMQ_LIFE_DYING : SHMQ_LIFE_ALIVE;
 }
 

@@ -30,6 +30,7 @@ struct shmq_process {
     struct shmq_slot *table; /* mapped; the header's page lies before it */
     size_t mapped_bytes;
     struct shmq_doorbell *doorbell;    /* NULL until this process first sleeps; doorbell.c */
+    struct shmq_doorbell *old_doorbells;
     struct shmq_neighbour *neighbours; /* NULL until it first rings; doorbell.c */
     char directory[SHMQ_PATH_BYTES - 64];
 };

@@ -15,6 +15,7 @@
 #include "fault.h"
 #include "files.h"
 #include "guard.h"
+#include "verify.h"
 #include "waiters.h"
 
 static uint32_t header_crc(const struct shmq_control_header *header) {
@@ -172,6 +173,9 @@ struct await {
 static int await(void *argument) {
     struct await *call = argument;
     struct shmq_control *control = call->partition->ring.control;
+    const struct shmq_process *process = call->partition->process;
+    if (shmq_slot_tenancy(process, process->slot) != (process->epoch << 1 | 1))
+        return SHMQ_LOST; /* taken for dead: whoever has the slot now would be rung in our place */
     shmq_waiters_enter(call->what == SHMQ_WAIT_FOR_SPACE ? &control->producers_waiting : &control->readers_waiting,
                        call->partition->process->slot);
     return SHMQ_OK;
@@ -179,7 +183,8 @@ static int await(void *argument) {
 
 int shmq_partition_await(struct shmq_partition *partition, enum shmq_waiting what, struct shmq_fail *fail) {
     struct await call = {partition, what};
-    return shmq_guarded(await, &call, fail, partition->directory);
+    int result = shmq_guarded(await, &call, fail, partition->directory);
+    return result == SHMQ_LOST ? shmq_process_renew(partition->process, fail) : result;
 }
 
 void shmq_segment_path(const struct shmq_partition *partition, uint64_t seq, uint64_t incarnation, char *path) {
@@ -199,24 +204,32 @@ static int look(void *argument) {
 }
 
 /* No guess about anybody's life is needed: a file prepared for seq can be published only while the ring slot of seq is
- * FREE in its lap, and a slot never goes back (ring.h, R1). */
-static bool is_orphan(const struct shmq_partition *partition, const char *name, struct shmq_fail *fail) {
+ * FREE in its lap, and a slot never goes back (ring.h, R1). What a damaged ring does not name may still be the log, so
+ * nothing goes that is not before `tail`, or beside a file that the ring does name. */
+static bool is_orphan(const struct shmq_partition *partition, const char *name, uint64_t tail, struct shmq_fail *fail) {
     struct seq_look found = {.ring = &partition->ring};
     uint64_t incarnation;
-    char rest[16];
+    char rest[16], live[SHMQ_PATH_BYTES];
     if (sscanf(name, "%20" SCNu64 "-%10" SCNx64 "%15s", &found.seq, &incarnation, rest) != 3 ||
         strcmp(rest, ".segment") != 0 || shmq_guarded(look, &found, fail, partition->directory) != SHMQ_OK)
         return false;
-    return found.state == SHMQ_SEQ_RETIRED || (found.state == SHMQ_SEQ_LIVE && found.incarnation != incarnation);
+    if (found.state == SHMQ_SEQ_RETIRED)
+        return found.seq < tail;
+    shmq_segment_path(partition, found.seq, found.incarnation, live);
+    return found.state == SHMQ_SEQ_LIVE && found.incarnation != incarnation && access(live, F_OK) == 0;
 }
 
 int shmq_partition_clean(struct shmq_partition *partition, struct shmq_fail *fail) {
+    uint64_t tail, end;
+    int result = shmq_verify_ring(partition, &tail, &end, fail);
+    if (result != SHMQ_OK)
+        return result;
     DIR *directory = opendir(partition->directory);
     if (!directory)
         return shmq_fail_errno(fail, SHMQ_E_STORAGE, partition->directory, "opendir", errno);
     int removed = 0;
     for (struct dirent *file; (file = readdir(directory));) {
-        if (is_orphan(partition, file->d_name, fail) && unlinkat(dirfd(directory), file->d_name, 0) == 0)
+        if (is_orphan(partition, file->d_name, tail, fail) && unlinkat(dirfd(directory), file->d_name, 0) == 0)
             removed++;
     }
     closedir(directory);

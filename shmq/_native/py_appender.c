@@ -41,8 +41,8 @@ struct outcome {
 
 static int find_free(void *argument) {
     struct shmq_segment *segment = argument;
-    uint64_t last = shmq_journal_before(&segment->journal, shmq_journal_end(&segment->journal));
-    return (int)(segment->journal.data_units - shmq_word_pos(last)) * (shmq_word_pos(last) <= segment->journal.data_units);
+    uint32_t used = shmq_word_pos(shmq_journal_before(&segment->journal, shmq_journal_end(&segment->journal)));
+    return used < segment->journal.data_units ? (int)(segment->journal.data_units - used) : 0;
 }
 
 static uint64_t free_bytes(struct shmq_appender *appender) {
@@ -95,7 +95,7 @@ static int raise_full(AppenderObject *self, const struct outcome *outcome, uint6
     return -1;
 }
 
-static int raise(AppenderObject *self, int result, const struct outcome *outcome) {
+static int raise_failed(AppenderObject *self, int result, const struct outcome *outcome) {
     shmq_raise(result, &outcome->fail, self->partition->topic, self->partition->number);
     return result == SHMQ_E_DELETED ? result : -1;
 }
@@ -121,7 +121,7 @@ static int wait_for_space(AppenderObject *self, struct outcome *outcome, uint64_
         /* Always: a signal may have come just before the sleep, or in another thread, and so not have ended it. */
         return PyErr_CheckSignals();
     }
-    return result < 0 ? raise(self, result, outcome) : 0;
+    return result < 0 ? raise_failed(self, result, outcome) : 0;
 }
 
 int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, uint64_t bytes, uint64_t max_block_ms,
@@ -141,7 +141,7 @@ int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, 
             if ((result = wait_for_space(self, &outcome, began_ns, max_block_ms)) < 0)
                 return result;
         } else if (result < 0) {
-            return raise(self, result, &outcome);
+            return raise_failed(self, result, &outcome);
         }
     }
 }

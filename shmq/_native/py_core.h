@@ -13,6 +13,7 @@
 
 /* Copies larger than this let the GIL go. */
 #define SHMQ_LONG_COPY_BYTES 65536
+#define SHMQ_MAX_TIMESTAMP_MS (INT64_C(1) << 62)
 
 typedef struct {
     PyObject_HEAD
@@ -35,7 +36,6 @@ typedef struct {
     struct shmq_appender appender;
     pthread_mutex_t mutex;
     int busy;
-    int last_result; /* of the last append that failed */
 } AppenderObject;
 
 typedef struct {
@@ -66,7 +66,7 @@ void shmq_py_release_process(struct shmq_process *process);
 int shmq_py_ensure_doorbell(ProcessObject *self);
 int shmq_parse_options(PyObject *kwargs, struct shmq_options *options);
 
-/* py_appender.c: append with waiting for space until `deadline_ns`; 0, or -1 with an exception set. */
+/* py_appender.c: append, with waiting for space; 0, or negative with an exception set: E_DELETED if the topic is gone. */
 int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, uint64_t bytes, uint64_t max_block_ms,
                    struct shmq_appended *appended);
 
@@ -79,7 +79,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *topic, *key, *value, *headers; /* NULL key or value: None; NULL headers: an empty list on demand */
     int64_t offset, timestamp_ms;
-    int partition, timestamp_type;
+    int partition, leader_epoch, timestamp_type;
     int key_bytes, value_bytes, headers_bytes;
 } RecordObject;
 

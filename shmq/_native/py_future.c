@@ -9,10 +9,16 @@ typedef struct {
     int partition, key_bytes, value_bytes, headers_bytes;
 } FutureObject;
 
+/* Most callers drop the future at once: one is kept for the next send. Under the GIL. */
+static FutureObject *spare;
+
 PyObject *shmq_future_new(PyObject *topic, int partition, uint64_t offset, int64_t timestamp_ms,
                           const struct shmq_row *row) {
-    FutureObject *self = PyObject_New(FutureObject, &FutureType);
-    if (!self)
+    FutureObject *self = spare;
+    spare = NULL;
+    if (self)
+        PyObject_Init((PyObject *)self, &FutureType);
+    else if (!(self = PyObject_New(FutureObject, &FutureType)))
         return NULL;
     self->topic = Py_NewRef(topic);
     self->partition = partition;
@@ -26,7 +32,10 @@ PyObject *shmq_future_new(PyObject *topic, int partition, uint64_t offset, int64
 
 static void future_dealloc(FutureObject *self) {
     Py_DECREF(self->topic);
-    PyObject_Free(self);
+    if (spare)
+        PyObject_Free(self);
+    else
+        spare = self;
 }
 
 static PyObject *future_metadata(FutureObject *self, void *Py_UNUSED(closure)) {
@@ -47,6 +56,13 @@ static PyObject *future_get(FutureObject *self, PyObject *args, PyObject *kwargs
     PyObject *timeout = Py_None;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:get", names, &timeout))
         return NULL;
+    if (timeout != Py_None) {
+        double seconds = PyFloat_AsDouble(timeout);
+        if (PyErr_Occurred())
+            return NULL;
+        if (!(seconds >= 0)) /* NaN is refused too */
+            return PyErr_Format(PyExc_ValueError, "timeout is a number of seconds of at least 0, not %R", timeout);
+    }
     return future_metadata(self, NULL);
 }
 
@@ -68,6 +84,8 @@ static PyObject *future_add_callback(FutureObject *self, PyObject *args, PyObjec
     PyTuple_SET_ITEM(rest, count - 1, metadata);
     PyObject *result = PyObject_Call(PyTuple_GET_ITEM(args, 0), rest, kwargs);
     Py_DECREF(rest);
+    if (!result && !PyErr_ExceptionMatches(PyExc_Exception))
+        return NULL; /* Ctrl-C came during the callback */
     if (!result)
         PyErr_WriteUnraisable(PyTuple_GET_ITEM(args, 0)); /* a callback's error is not the sender's */
     Py_XDECREF(result);

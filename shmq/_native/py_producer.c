@@ -121,10 +121,10 @@ static Py_ssize_t choose(ProducerObject *self, TopicObject *topic, PyObject *wan
         return row->key_bytes < 0
                    ? (Py_ssize_t)stick(self, topic, bytes)
                    : (Py_ssize_t)(shmq_murmur2(row->key, (size_t)row->key_bytes) & 0x7fffffff) % partitions;
-    Py_ssize_t number = PyLong_Check(wanted) ? PyLong_AsSsize_t(wanted) : -1;
-    if (PyErr_Occurred())
+    Py_ssize_t number = PyBool_Check(wanted) || !PyIndex_Check(wanted) ? -1 : PyNumber_AsSsize_t(wanted, NULL);
+    if (number == -1 && PyErr_Occurred())
         PyErr_Clear();
-    if (!PyLong_Check(wanted) || number < 0 || number >= partitions) {
+    if (number < 0 || number >= partitions) {
         shmq_raise_code("bad_partition", "{s:O,s:O,s:n}", "topic", topic->name, "partition", wanted, "partitions",
                         partitions);
         return -1;
@@ -161,19 +161,20 @@ static void forget(ProducerObject *self, PyObject *name) {
     PyErr_Restore(type, value, traceback);
 }
 
+/* `topic` is the caller's own reference: waiting lets the GIL go, and close() may drop the producer's. */
 static PyObject *append(ProducerObject *self, TopicObject *topic, struct shmq_row *row, PyObject *wanted) {
     uint64_t bytes = (uint64_t)(row->key_bytes > 0 ? row->key_bytes : 0) +
                      (uint64_t)(row->value_bytes > 0 ? row->value_bytes : 0) + row->headers_bytes;
-    if (bytes > self->max_request_size)
-        return shmq_raise_code("too_large", "{s:O,s:O,s:K,s:K,s:s}", "topic", topic->name, "partition", wanted,
-                               "record_bytes", (unsigned long long)bytes, "limit_bytes", self->max_request_size, "limit",
-                               "max_request_size");
-    Py_ssize_t partition = choose(self, topic, wanted, row, (int64_t)bytes);
+    bool too_large = bytes > self->max_request_size;
+    Py_ssize_t partition = choose(self, topic, wanted, row, too_large ? 0 : (int64_t)bytes);
     if (partition < 0)
         return NULL;
+    if (too_large)
+        return shmq_raise_code("too_large", "{s:O,s:n,s:K,s:K,s:s}", "topic", topic->name, "partition", partition,
+                               "record_bytes", (unsigned long long)bytes, "limit_bytes", self->max_request_size, "limit",
+                               "max_request_size");
     AppenderObject *appender = (AppenderObject *)PyTuple_GET_ITEM(topic->appenders, partition);
     struct shmq_appended appended;
-    Py_INCREF((PyObject *)topic); /* waiting lets the GIL go: close() may drop the topic meanwhile */
     int result = shmq_py_append(appender, row, 1, bytes, self->max_block_ms, &appended);
     PyObject *future = NULL;
     if (result == 0) {
@@ -181,10 +182,22 @@ static PyObject *append(ProducerObject *self, TopicObject *topic, struct shmq_ro
         self->sent_bytes += bytes;
         future = shmq_future_new(topic->name, (int)partition, appended.base_offset, appended.timestamp_ms, row);
     }
-    if (result < 0 && appender->last_result == SHMQ_E_DELETED)
+    if (result == SHMQ_E_DELETED)
         forget(self, topic->name);
-    Py_DECREF((PyObject *)topic);
     return future;
+}
+
+/* Milliseconds since the epoch from an int or what stands for one; -1 with an exception set. */
+static int64_t parse_timestamp(PyObject *timestamp_ms) {
+    PyObject *number = PyBool_Check(timestamp_ms) || !PyIndex_Check(timestamp_ms) ? NULL : PyNumber_Index(timestamp_ms);
+    int64_t parsed = number ? PyLong_AsLongLong(number) : -1;
+    Py_XDECREF(number);
+    if (parsed < 0 || parsed > SHMQ_MAX_TIMESTAMP_MS) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_ValueError, "timestamp_ms is an int of milliseconds since 1970, not %R", timestamp_ms);
+        return -1;
+    }
+    return parsed;
 }
 
 static PyObject *append_objects(ProducerObject *self, TopicObject *topic, PyObject *value, PyObject *key,
@@ -194,16 +207,12 @@ static PyObject *append_objects(ProducerObject *self, TopicObject *topic, PyObje
         return PyErr_Format(PyExc_ValueError, "a record needs a value or a key");
     Py_buffer value_buffer = {0}, key_buffer = {0};
     PyObject *encoded = NULL, *future = NULL;
-    if (timestamp_ms != Py_None) {
-        row.timestamp_ms = PyLong_Check(timestamp_ms) ? PyLong_AsLongLong(timestamp_ms) : -1;
-        if (row.timestamp_ms < 0)
-            return PyErr_Format(PyExc_ValueError, "timestamp_ms is an int of milliseconds since 1970, not %R", timestamp_ms);
-    }
-    if (headers != Py_None) {
-        Py_ssize_t count = PyObject_Size(headers);
-        if (count < 0 || (count && !(encoded = shmq_headers_encode(headers))))
+    if (timestamp_ms != Py_None && (row.timestamp_ms = parse_timestamp(timestamp_ms)) < 0)
+        return NULL;
+    if (headers != Py_None && !(PyList_CheckExact(headers) && PyList_GET_SIZE(headers) == 0)) {
+        if (!(encoded = shmq_headers_encode(headers)))
             return NULL;
-        if (encoded) {
+        if (PyBytes_GET_SIZE(encoded) > 4) { /* more than their number, 0 */
             row.headers = PyBytes_AS_STRING(encoded);
             row.headers_bytes = (uint32_t)PyBytes_GET_SIZE(encoded);
         }
@@ -242,10 +251,11 @@ static TopicObject *find_topic(ProducerObject *self, PyObject *name) {
         topic = PyObject_CallMethod((PyObject *)self, "_open_topic", "O", name);
         if (topic && Py_TYPE(topic) != &TopicType)
             PyErr_SetString(PyExc_TypeError, "_open_topic() must return a Topic");
-        int stored = topic && !PyErr_Occurred() && self->topics ? PyDict_SetItem(self->topics, name, topic) : -1;
-        Py_XDECREF(topic);
-        if (stored < 0)
-            topic = NULL;
+        else if (topic && !self->topics)
+            shmq_raise_closed("producer"); /* by another thread, meanwhile */
+        PyObject *mine = topic; /* or another thread's, if that was faster */
+        topic = PyErr_Occurred() ? NULL : PyDict_SetDefault(self->topics, name, mine);
+        Py_XDECREF(mine);
     }
     if (!topic)
         return NULL;
@@ -290,9 +300,13 @@ static PyObject *producer_send(ProducerObject *self, PyObject *const *args, Py_s
         return PyObject_CallMethod((PyObject *)self, "_send", "OOOOOO", arguments[0], arguments[1], arguments[2],
                                    arguments[3], arguments[4], arguments[5]);
     TopicObject *topic = find_topic(self, arguments[TOPIC]);
-    return topic ? append_objects(self, topic, arguments[VALUE], arguments[KEY], arguments[HEADERS],
-                                  arguments[PARTITION], arguments[TIMESTAMP])
-                 : NULL;
+    if (!topic)
+        return NULL;
+    Py_INCREF((PyObject *)topic);
+    PyObject *future = append_objects(self, topic, arguments[VALUE], arguments[KEY], arguments[HEADERS],
+                                      arguments[PARTITION], arguments[TIMESTAMP]);
+    Py_DECREF((PyObject *)topic);
+    return future;
 }
 
 static PyObject *producer_append(ProducerObject *self, PyObject *const *args, Py_ssize_t count) {
@@ -325,10 +339,19 @@ static PyObject *producer_choose(ProducerObject *self, PyObject *args) {
     return partition < 0 ? NULL : PyLong_FromSsize_t(partition);
 }
 
-static PyObject *producer_forget(ProducerObject *self, PyObject *Py_UNUSED(ignored)) {
-    self->last_topic = NULL;
-    if (self->topics)
+static PyObject *producer_forget(ProducerObject *self, PyObject *name) {
+    if (name != Py_None)
+        forget(self, name);
+    else if (self->topics) {
+        self->last_topic = NULL;
         PyDict_Clear(self->topics);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *producer_check(ProducerObject *self, PyObject *Py_UNUSED(ignored)) {
+    if (check_usable(self) < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -348,7 +371,8 @@ static PyMethodDef producer_methods[] = {
     {"_append", (PyCFunction)(void (*)(void))producer_append, METH_FASTCALL, "Append serialized objects to a Topic."},
     {"_topic", (PyCFunction)producer_topic, METH_O, "The Topic of that name, opened on first use by _open_topic()."},
     {"_choose", (PyCFunction)producer_choose, METH_VARARGS, "_choose(Topic, key, wanted partition or None, bytes) -> int"},
-    {"_forget", (PyCFunction)producer_forget, METH_NOARGS, "Forget all open topics."},
+    {"_forget", (PyCFunction)producer_forget, METH_O, "_forget(name or None): forget this open topic, or all."},
+    {"_check", (PyCFunction)producer_check, METH_NOARGS, "Raise if closed; open anew if inherited by a forked child."},
     {"_shut", (PyCFunction)producer_shut, METH_NOARGS, "Close: every later use raises ClosedError."},
     {NULL, NULL, 0, NULL}};
 

@@ -1,4 +1,6 @@
 /* Reader: a place in one partition; and turning the views at that place into records. */
+#include <time.h>
+
 #include "files.h"
 #include "py_reader.h"
 
@@ -81,6 +83,7 @@ static PyObject *reader_find_time(ReaderObject *self, PyObject *args) {
         return NULL;
     if (!self->partition)
         return shmq_raise_closed("reader");
+    struct timespec pause = {.tv_nsec = 1000000};
     struct shmq_view view;
     int result;
     do {
@@ -88,6 +91,8 @@ static PyObject *reader_find_time(ReaderObject *self, PyObject *args) {
         result = shmq_reader_find_time(&self->reader, timestamp_ms, &view);
         if (result == SHMQ_PENDING)
             result = shmq_reader_heal(&self->reader) == SHMQ_OK ? SHMQ_LOST : SHMQ_PENDING;
+        if (result == SHMQ_PENDING)
+            nanosleep(&pause, NULL); /* a living process is in the middle of an append */
         Py_END_ALLOW_THREADS;
         if (PyErr_CheckSignals() < 0)
             return NULL;

@@ -19,6 +19,7 @@ RecordObject *shmq_record_new(PyObject *topic, int partition, const struct shmq_
     self->offset = (int64_t)view->offset;
     self->timestamp_ms = view->timestamp_ms;
     self->partition = partition;
+    self->leader_epoch = 0; /* there are no elections yet */
     self->timestamp_type = view->attributes & SHMQ_ATTRIBUTE_LOG_APPEND_TIME;
     self->key_bytes = view->key_bytes;
     self->value_bytes = view->value_bytes;
@@ -37,7 +38,7 @@ static PyObject *field(RecordObject *self, Py_ssize_t index) {
     case 1:
         return PyLong_FromLong(self->partition);
     case 2:
-        return PyLong_FromLong(0); /* leader_epoch: there are no elections yet */
+        return PyLong_FromLong(self->leader_epoch);
     case 3:
         return PyLong_FromLongLong(self->offset);
     case 4:
@@ -51,6 +52,8 @@ static PyObject *field(RecordObject *self, Py_ssize_t index) {
     case 8:
         if (!self->headers && !(self->headers = PyList_New(0)))
             return NULL;
+        if (!PyObject_GC_IsTracked((PyObject *)self))
+            PyObject_GC_Track(self); /* whoever has the list may put anything into it */
         return Py_NewRef(self->headers);
     case 9:
         return Py_NewRef(Py_None); /* checksum: as in Kafka's format v2 */
@@ -114,9 +117,12 @@ static PyObject *record_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         return NULL;
     self->offset = PyLong_AsLongLong(fields[3]);
     self->timestamp_ms = PyErr_Occurred() ? -1 : PyLong_AsLongLong(fields[4]);
+    if (fields[9] != Py_None)
+        PyErr_Format(PyExc_ValueError, "checksum is always None, not %R", fields[9]);
     if (PyErr_Occurred() || take_small(fields[1], &self->partition) < 0 ||
-        take_small(fields[5], &self->timestamp_type) < 0 || take_small(fields[10], &self->key_bytes) < 0 ||
-        take_small(fields[11], &self->value_bytes) < 0 || take_small(fields[12], &self->headers_bytes) < 0) {
+        take_small(fields[2], &self->leader_epoch) < 0 || take_small(fields[5], &self->timestamp_type) < 0 ||
+        take_small(fields[10], &self->key_bytes) < 0 || take_small(fields[11], &self->value_bytes) < 0 ||
+        take_small(fields[12], &self->headers_bytes) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -225,7 +231,35 @@ static PyObject *record_replace(PyObject *self, PyObject *args, PyObject *kwargs
     return result;
 }
 
+static PyObject *record_make(PyObject *type, PyObject *fields) {
+    PyObject *tuple = PySequence_Tuple(fields);
+    PyObject *result = tuple ? PyObject_Call(type, tuple, NULL) : NULL;
+    Py_XDECREF(tuple);
+    return result;
+}
+
+/* index() and count(), as of the tuple. */
+static PyObject *call_on_tuple(PyObject *self, const char *method, PyObject *args) {
+    PyObject *tuple = as_tuple(self);
+    PyObject *bound = tuple ? PyObject_GetAttrString(tuple, method) : NULL;
+    PyObject *result = bound ? PyObject_Call(bound, args, NULL) : NULL;
+    Py_XDECREF(bound);
+    Py_XDECREF(tuple);
+    return result;
+}
+
+static PyObject *record_index(PyObject *self, PyObject *args) {
+    return call_on_tuple(self, "index", args);
+}
+
+static PyObject *record_count(PyObject *self, PyObject *args) {
+    return call_on_tuple(self, "count", args);
+}
+
 static PyMethodDef record_methods[] = {
+    {"_make", record_make, METH_O | METH_CLASS, "_make(iterable): a record of 13 fields."},
+    {"index", record_index, METH_VARARGS, "index(value[, start[, stop]]): where the value is first."},
+    {"count", record_count, METH_VARARGS, "count(value): how many fields equal it."},
     {"_asdict", record_asdict, METH_NOARGS, "The fields as a dict."},
     {"_replace", (PyCFunction)(void (*)(void))record_replace, METH_VARARGS | METH_KEYWORDS, "A copy with other fields."},
     {"__reduce__", record_reduce, METH_NOARGS, NULL},
@@ -235,7 +269,7 @@ static PyMethodDef record_methods[] = {
 static PyGetSetDef record_getset[FIELD_COUNT + 1] = {
     GETTER(0, "Topic it was read from."),
     GETTER(1, "Partition it was read from."),
-    GETTER(2, "Always 0: there are no elections yet."),
+    GETTER(2, "0 in what was read: there are no elections yet."),
     GETTER(3, "Number of the record in its partition."),
     GETTER(4, "Milliseconds since the epoch."),
     GETTER(5, "0: set by the producer; 1: by the log when it was appended."),

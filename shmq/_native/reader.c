@@ -218,8 +218,14 @@ int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint3
     return result;
 }
 
+struct news {
+    struct shmq_reader *reader;
+    bool settled;
+};
+
 static int has_news(void *argument) {
-    struct shmq_reader *reader = argument;
+    const struct news *call = argument;
+    struct shmq_reader *reader = call->reader;
     const struct shmq_journal *journal = &reader->segment.journal;
     uint64_t incarnation;
     if (shmq_partition_is_deleted(reader->partition))
@@ -233,12 +239,15 @@ static int has_news(void *argument) {
         return shmq_ring_look(&reader->partition->ring, reader->segment.seq + 1, &incarnation) == SHMQ_SEQ_FUTURE
                    ? SHMQ_NOTHING
                    : SHMQ_OK;
-    return shmq_word_state(word) == SHMQ_EMPTY || word == reader->blocked_word ? SHMQ_NOTHING : SHMQ_OK;
+    bool open = shmq_word_state(word) == SHMQ_EMPTY || word == reader->blocked_word ||
+                (call->settled && shmq_word_state(word) == SHMQ_CLAIMED);
+    return open ? SHMQ_NOTHING : SHMQ_OK;
 }
 
-bool shmq_reader_has_news(struct shmq_reader *reader) {
+bool shmq_reader_has_news(struct shmq_reader *reader, bool settled) {
+    struct news call = {reader, settled};
     /* An error is news too: the fetch that follows reports it. */
-    return shmq_guarded(has_news, reader, &reader->fail, reader->partition->directory) != SHMQ_NOTHING;
+    return shmq_guarded(has_news, &call, &reader->fail, reader->partition->directory) != SHMQ_NOTHING;
 }
 
 struct heal {

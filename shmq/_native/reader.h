@@ -53,8 +53,9 @@ int shmq_reader_bounds(struct shmq_reader *reader, uint64_t *begin, uint64_t *en
 int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint32_t most, uint64_t most_bytes,
                       uint32_t *count);
 
-/* Is there news, without moving? A claim that blocks this reader is none. Cheap enough to spin on. */
-bool shmq_reader_has_news(struct shmq_reader *reader);
+/* Is there news, without moving? A claim that blocks this reader is none; with `settled` no claim is, since it will mostly be
+ * committed in a moment. Cheap enough to spin on. */
+bool shmq_reader_has_news(struct shmq_reader *reader, bool settled);
 
 /* After PENDING: give up the blocking claim if D2 allows it. OK: look again. PENDING: not yet. */
 int shmq_reader_heal(struct shmq_reader *reader);

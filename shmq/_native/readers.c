@@ -6,16 +6,22 @@
 #include "fault.h"
 #include "waiters.h"
 
-#define JOINING (UINT64_C(1) << 63)
 #define NAME_MASK ((UINT64_C(1) << SHMQ_OWNER_BITS) - 1)
 
-/* The slot's whole epoch, so that an entry can never be mistaken for one of a later tenant. */
+/* An owner word: joining:1 | ticket:12 | epoch:41 | slot:10. The whole epoch, so that an entry can never be mistaken for one
+ * of a later tenant; the ticket in the same word, which changes by CAS alone, so that nobody's late store can change it
+ * (G2): an owner who no longer knew its own entry would leave it there for good. */
+#define JOINING (UINT64_C(1) << 63)
+#define TICKET_POS 51
+#define TICKET_MASK (UINT64_C(0xfff) << TICKET_POS)
+_Static_assert(SHMQ_SLOT_BITS + SHMQ_TENANT_EPOCH_BITS <= TICKET_POS, "an owner word holds a whole epoch");
+
 static uint64_t owner_of(const struct shmq_process *process) {
     return process->epoch << SHMQ_SLOT_BITS | process->slot;
 }
 
 static enum shmq_life life_of(const struct shmq_process *process, uint64_t owner) {
-    owner &= ~JOINING;
+    owner &= ~(JOINING | TICKET_MASK);
     return shmq_tenant_life(process, (uint32_t)(owner & (SHMQ_MAX_SLOTS - 1)), owner >> SHMQ_SLOT_BITS);
 }
 
@@ -34,30 +40,36 @@ static struct shmq_reader_entry *entry_at(struct shmq_partition *partition, int6
 }
 
 /* PAIR mine: this process alone writes its names, and reads its own; what others wrote is not its name. */
-static bool is_still(const struct shmq_process *process, const struct shmq_reader_entry *place, uint64_t ticket) {
-    return shmq_load_relaxed(&place->owner) == owner_of(process) && shmq_load_relaxed(&place->ticket) == ticket;
+static bool is_still(const struct shmq_process *process, const struct shmq_reader_entry *place,
+                     const struct shmq_registration *registration) {
+    return shmq_load_relaxed(&place->owner) == registration->owner &&
+           (registration->owner & ~TICKET_MASK) == owner_of(process);
 }
 
 int shmq_readers_register(struct shmq_partition *partition, uint64_t offset, uint64_t seq,
-                          struct shmq_registration *registration) {
+                          struct shmq_registration *registration, bool *wake, uint64_t *woken) {
     static uint64_t tickets;
-    uint64_t me = owner_of(partition->process);
+    *wake = false;
     for (uint32_t index = 0; index < SHMQ_READERS; index++) {
         struct shmq_reader_entry *place = entry_at(partition, index);
         uint64_t owner = shmq_load_acquire(&place->owner); /* PAIR reader: as in shmq_readers_passed() */
         if (owner && life_of(partition->process, owner) != SHMQ_LIFE_DEAD)
             continue;
-        uint64_t joining = me | JOINING, ticket = __atomic_add_fetch(&tickets, 1, __ATOMIC_RELAXED);
+        uint64_t ticket = __atomic_add_fetch(&tickets, 1, __ATOMIC_RELAXED) << TICKET_POS & TICKET_MASK;
+        uint64_t me = owner_of(partition->process) | ticket, joining = me | JOINING;
         if (!SHMQ_SHARED("readers.join", shmq_cas(&place->owner, &owner, joining)))
             continue;
         /* PAIR reader: published by the CAS below. */
         SHMQ_SHARED("readers.offset", shmq_store_relaxed(&place->offset, offset));
         SHMQ_SHARED("readers.seq", shmq_store_relaxed(&place->seq, place_of(partition->process, seq)));
         SHMQ_SHARED("readers.thread", shmq_store_relaxed(&place->thread, shmq_thread_id()));
-        SHMQ_SHARED("readers.ticket", shmq_store_relaxed(&place->ticket, ticket));
-        *registration = (struct shmq_registration){index, ticket};
+        *registration = (struct shmq_registration){index, me};
         /* A CAS, since the place may be another's by now (G2). */
-        return SHMQ_SHARED("readers.joined", shmq_cas(&place->owner, &joining, me)) ? SHMQ_OK : SHMQ_LOST;
+        if (!SHMQ_SHARED("readers.joined", shmq_cas(&place->owner, &joining, me)))
+            return SHMQ_LOST;
+        /* While it was being made, the entry held everything: a producer may have gone to sleep over it. */
+        *wake = shmq_waiters_wake(&partition->ring.control->producers_waiting, woken);
+        return SHMQ_OK;
     }
     return SHMQ_E_READERS;
 }
@@ -67,7 +79,7 @@ int shmq_readers_move(struct shmq_partition *partition, const struct shmq_regist
     struct shmq_reader_entry *place = entry_at(partition, registration->entry);
     uint64_t before = shmq_load_relaxed(&place->seq), now = place_of(partition->process, seq); /* PAIR mine */
     *wake = false;
-    if (!is_still(partition->process, place, registration->ticket) ||
+    if (!is_still(partition->process, place, registration) ||
         (before & NAME_MASK) != partition->process->owner)
         return SHMQ_LOST;
     SHMQ_SHARED("readers.move_offset", shmq_store_relaxed(&place->offset, offset)); /* PAIR reader: for display */
@@ -85,8 +97,8 @@ int shmq_readers_move(struct shmq_partition *partition, const struct shmq_regist
 bool shmq_readers_leave(struct shmq_partition *partition, const struct shmq_registration *registration,
                         uint64_t *woken) {
     struct shmq_reader_entry *place = entry_at(partition, registration->entry);
-    uint64_t me = owner_of(partition->process);
-    if (!is_still(partition->process, place, registration->ticket))
+    uint64_t me = registration->owner;
+    if (!is_still(partition->process, place, registration))
         return false;
     SHMQ_SHARED("readers.leave", shmq_cas(&place->owner, &me, 0));
     return shmq_waiters_wake(&partition->ring.control->producers_waiting, woken);
@@ -108,7 +120,7 @@ int shmq_readers_passed(struct shmq_partition *partition, uint64_t seq, bool *on
             continue;
         holding++;
         /* PAIR mine: a thread knows its own number. */
-        self += owner == owner_of(partition->process) && shmq_load_relaxed(&place->thread) == shmq_thread_id();
+        self += (owner & ~TICKET_MASK) == owner_of(partition->process) && shmq_load_relaxed(&place->thread) == shmq_thread_id();
     }
     *only_self = holding && holding == self;
     return registered && !holding ? SHMQ_OK : SHMQ_FULL;

@@ -10,15 +10,16 @@
 
 #include "partition.h"
 
-/* A place among the readers, and the number that tells it from a later one in the same place. */
+/* A place among the readers, and its owner word, which tells it from a later one in the same place. */
 struct shmq_registration {
     int64_t entry; /* -1: none */
-    uint64_t ticket;
+    uint64_t owner;
 };
 
-/* Enter. E_READERS: all places are taken. LOST: this process was taken for dead; renew it. Under guard. */
+/* Enter. E_READERS: all places are taken. LOST: this process was taken for dead; renew it. `*wake`: there are producers
+ * to wake. Under guard. */
 int shmq_readers_register(struct shmq_partition *partition, uint64_t offset, uint64_t seq,
-                          struct shmq_registration *registration);
+                          struct shmq_registration *registration, bool *wake, uint64_t *woken);
 
 /* Where this reader stands now: it needs nothing before segment `seq`. Wakes producers that wait for space if `seq`
  * changed: `*wake` if there were any. LOST: this process was taken for dead, and the place is its no longer; renew it

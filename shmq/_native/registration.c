@@ -46,17 +46,22 @@ void shmq_reader_leave(struct shmq_reader *reader) {
 }
 
 static int join(void *argument) {
-    struct shmq_reader *reader = argument;
-    return shmq_readers_register(reader->partition, reader->next_offset, seq_of(reader), &reader->registration);
+    struct call *call = argument;
+    struct shmq_reader *reader = call->reader;
+    return shmq_readers_register(reader->partition, reader->next_offset, seq_of(reader), &reader->registration,
+                                 &call->wake, call->woken);
 }
 
 int shmq_reader_register(struct shmq_reader *reader) {
+    struct call call = {.reader = reader};
     int result;
     if (reader->registration.entry >= 0)
         return SHMQ_OK;
-    while ((result = shmq_guarded(join, reader, &reader->fail, reader->partition->directory)) == SHMQ_LOST)
+    while ((result = shmq_guarded(join, &call, &reader->fail, reader->partition->directory)) == SHMQ_LOST)
         if ((result = shmq_process_renew(reader->partition->process, &reader->fail)) != SHMQ_OK)
             break;
+    if (result == SHMQ_OK && call.wake)
+        shmq_doorbell_ring_all(reader->partition->process, call.woken);
     if (result == SHMQ_OK)
         return result;
     reader->registration.entry = -1;

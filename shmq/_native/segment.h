@@ -17,6 +17,12 @@ struct shmq_segment {
     uint32_t crc_seed; /* of incarnation and base offset: bytes of an older file in the same place fail every check */
 };
 
+/* Of the batch whose first record is number `first_count` of the segment: a page that was written to a wrong place fails
+ * too, even where batches have one length. (For the same bytes another seed always gives another CRC.) */
+static inline uint32_t shmq_batch_seed(const struct shmq_segment *segment, uint32_t first_count) {
+    return segment->crc_seed ^ first_count;
+}
+
 /* How a file of `segment_bytes` is divided. */
 struct shmq_geometry {
     uint32_t journal_words, data_units;

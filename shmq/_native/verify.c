@@ -11,10 +11,11 @@ struct check {
     struct shmq_segment segment;
     struct shmq_census *census;
     struct shmq_fail *fail;
-    uint64_t tail, head, seq;
+    uint64_t seq, end;
     uint64_t expected_base; /* of the segment, or UINT64_MAX if the one before it was not seen */
     uint64_t end_offset;    /* of the segment, if sealed */
     bool sealed;
+    uint64_t max_timestamp; /* + 1, of the records seen in the segment */
 };
 
 static int broken(struct check *check, uint64_t pos, const char *what) {
@@ -28,8 +29,9 @@ static int check_batch(struct check *check, const struct shmq_entry *entry) {
     struct shmq_view view;
     const char *what;
     int result = shmq_batch_open(&check->segment, entry, true, &cursor, &what);
-    while (result == SHMQ_OK)
-        result = shmq_batch_next(&cursor, &view, &what);
+    while (result == SHMQ_OK && (result = shmq_batch_next(&cursor, &view, &what)) == SHMQ_OK)
+        if (view.timestamp_ms >= 0 && (uint64_t)view.timestamp_ms + 1 > check->max_timestamp)
+            check->max_timestamp = (uint64_t)view.timestamp_ms + 1;
     if (result == SHMQ_NOTHING)
         return SHMQ_OK;
     uint64_t data_pos = (uint64_t)(check->segment.data - (uint8_t *)check->segment.header);
@@ -64,7 +66,10 @@ static int check_journal(void *argument) {
     struct check *check = argument;
     struct shmq_segment *segment = &check->segment;
     uint64_t before = 0;
+    /* PAIR max: who sees it set sees it set for good, and only a segment whose claims are settled has it. */
+    uint64_t max_timestamp = shmq_load_relaxed(&segment->header->max_timestamp);
     check->sealed = false;
+    check->max_timestamp = 0;
     for (uint32_t index = 0; index < segment->journal.length; index++) {
         struct shmq_entry entry;
         int result = shmq_journal_read(&segment->journal, index, before, &entry);
@@ -73,6 +78,9 @@ static int check_journal(void *argument) {
         check->sealed = result == SHMQ_SEALED;
         if (result == SHMQ_NOTHING || result == SHMQ_SEALED) {
             check->end_offset = segment->base_offset + shmq_word_count(before);
+            if (max_timestamp && (!check->sealed || max_timestamp != check->max_timestamp))
+                return broken(check, offsetof(struct shmq_segment_header, max_timestamp),
+                              "max_timestamp_ms is not that of its records");
             return check_suffix(check, index);
         }
         result = count_entry(check, result, &entry);
@@ -90,56 +98,72 @@ static int check_segment(struct check *check) {
     check->census->segments++;
     check->census->bytes += check->segment.mapped_bytes;
     int result = shmq_guarded(check_journal, check, check->fail, check->partition->directory);
-    if (result == SHMQ_OK && !check->sealed && check->seq < check->head)
+    if (result == SHMQ_OK && !check->sealed && check->seq + 1 < check->end)
         return broken(check, SHMQ_PAGE_BYTES, "a newer segment was published before this one was sealed");
     check->expected_base = check->end_offset;
     return result;
 }
 
-/* The LIVE segments are one unbroken run, and the hints do not pass it. */
-static int check_ring(void *argument) {
-    struct check *check = argument;
-    const struct shmq_ring *ring = &check->partition->ring;
-    uint64_t incarnation;
-    int result = shmq_ring_tail(ring, &check->tail, &incarnation);
+struct ring_check {
+    const struct shmq_ring *ring;
+    uint64_t tail, end; /* LIVE are the segments from tail up to, without, end */
+    uint64_t broken_at;
+};
+
+static int look_at_ends(struct ring_check *check) {
+    uint64_t incarnation, head;
+    check->tail = check->end = 0;
+    int result = shmq_ring_tail(check->ring, &check->tail, &incarnation);
     if (result == SHMQ_OK)
-        result = shmq_ring_head(ring, &check->head, &incarnation);
-    if (result != SHMQ_OK)
-        return result;
-    uint64_t live = 0;
-    for (uint32_t index = 0; index < ring->slots; index++) {
-        uint32_t state = shmq_ring_state(shmq_load_acquire(&ring->control->ring[index])); /* PAIR empty */
-        if (state != SHMQ_RING_FREE && state != SHMQ_RING_LIVE)
-            return SHMQ_E_CORRUPT;
-        live += state == SHMQ_RING_LIVE;
-    }
-    uint64_t head = check->head, tail = check->tail;
-    if (shmq_ring_tail(ring, &check->tail, &incarnation) != SHMQ_OK ||
-        shmq_ring_head(ring, &check->head, &incarnation) != SHMQ_OK)
-        return SHMQ_E_CORRUPT;
-    if (head != check->head || tail != check->tail)
-        return SHMQ_LOST; /* it moved while we counted: count again */
-    return live == head - tail + 1 ? SHMQ_OK : SHMQ_E_CORRUPT;
+        result = shmq_ring_head(check->ring, &head, &incarnation);
+    if (result == SHMQ_OK)
+        check->end = head + 1;
+    return result;
 }
 
-static int verify_ring(struct check *check) {
+/* From the tail on: LIVE up to the head, then FREE for the segments to come, each in its own lap; and no hint passes the
+ * truth. Words that others change meanwhile are looked at again: LOST. */
+static int check_ring(void *argument) {
+    struct ring_check *check = argument;
+    const struct shmq_ring *ring = check->ring;
+    int result = look_at_ends(check);
+    if (result < 0)
+        return result;
+    uint64_t tail = check->tail, end = check->end, incarnation;
+    bool good = end - tail <= ring->slots;
+    for (uint64_t seq = tail; good && seq < tail + ring->slots; seq++) {
+        /* PAIR empty: only the word itself is of interest here. */
+        uint64_t word = shmq_load_acquire(&ring->control->ring[seq % ring->slots]);
+        check->broken_at = offsetof(struct shmq_control, ring) + 8 * (seq % ring->slots);
+        good = seq < end ? shmq_ring_look(ring, seq, &incarnation) == SHMQ_SEQ_LIVE
+                         : word == shmq_ring_word(SHMQ_RING_FREE, seq / ring->slots, 0);
+    }
+    result = look_at_ends(check);
+    if (result >= 0 && (tail != check->tail || end != check->end))
+        return SHMQ_LOST;
+    return good ? result : SHMQ_E_CORRUPT;
+}
+
+int shmq_verify_ring(const struct shmq_partition *partition, uint64_t *tail, uint64_t *end, struct shmq_fail *fail) {
+    struct ring_check check = {.ring = &partition->ring, .broken_at = offsetof(struct shmq_control, ring)};
     int result = SHMQ_LOST;
     for (int tries = 0; result == SHMQ_LOST && tries < 100; tries++)
-        result = shmq_guarded(check_ring, check, check->fail, check->partition->directory);
-    check->fail->pos = offsetof(struct shmq_control, ring);
+        result = shmq_guarded(check_ring, &check, fail, partition->directory);
+    fail->pos = check.broken_at;
+    *tail = check.tail;
+    *end = check.end;
     if (result == SHMQ_E_CORRUPT)
-        return shmq_fail(check->fail, result, check->partition->directory,
+        return shmq_fail(fail, result, partition->directory,
                          "control: the LIVE segments of the ring are not one unbroken run");
-    return result == SHMQ_LOST ? SHMQ_OK : result; /* always moving: its segments are checked all the same */
+    return result < 0 ? result : SHMQ_OK; /* LOST, always moving: its segments are checked all the same */
 }
 
 int shmq_partition_verify(struct shmq_partition *partition, struct shmq_census *census, struct shmq_fail *fail) {
     struct check check = {.partition = partition, .census = census, .fail = fail, .expected_base = UINT64_MAX};
     *census = (struct shmq_census){0};
-    int result = verify_ring(&check);
-    if (result != SHMQ_OK)
-        return result == SHMQ_NOTHING ? SHMQ_OK : result;
-    for (check.seq = check.tail; check.seq <= check.head && result == SHMQ_OK; check.seq++) {
+    uint64_t tail;
+    int result = shmq_verify_ring(partition, &tail, &check.end, fail);
+    for (check.seq = tail; check.seq < check.end && result == SHMQ_OK; check.seq++) {
         result = shmq_segment_map_seq(partition, check.seq, &check.segment, fail);
         if (result == SHMQ_E_OUT_OF_RANGE) {
             check.expected_base = UINT64_MAX;

@@ -12,4 +12,7 @@ struct shmq_census {
  * others append and read; segments retired meanwhile are left out. `census` counts what was seen. */
 int shmq_partition_verify(struct shmq_partition *partition, struct shmq_census *census, struct shmq_fail *fail);
 
+/* The ring alone: OK, then the segments from `tail` up to, without, `end` are LIVE; E_CORRUPT. */
+int shmq_verify_ring(const struct shmq_partition *partition, uint64_t *tail, uint64_t *end, struct shmq_fail *fail);
+
 #endif

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -25,7 +26,24 @@ INTERRUPTED = 130
 """The exit status of a program that Ctrl-C ended: 128 + SIGINT."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Ends as other tools of a shell do, quietly, when the reader of its output or the user has seen enough."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command."""
+        try:
+            status = super().invoke(context)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # `shmq consume t | head`. What is still buffered must not be written at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        return status
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="shmq")
 @click.option(
     "--broker",
@@ -54,16 +72,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     try:
         status = cli.main(args=arguments, prog_name="shmq", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader has seen enough, as in `shmq consume t | head`. What is still buffered must not be written at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (ShmqError, OSError) as error:
         click.echo(f"shmq: error: {error}", err=True)
         return 1

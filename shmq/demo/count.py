@@ -11,7 +11,9 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing.context import SpawnProcess
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -89,7 +91,9 @@ class _Sender(threading.Thread):
                 producer.send(topic, b"", headers=[END], partition=partition)
 
 
-def _merge(consumer, processes, sender, source, counted):  # type: ignore[no-untyped-def]
+def _merge(
+    consumer: Consumer, processes: list[SpawnProcess], sender: _Sender, source: Source, counted: Counted
+) -> Iterator[str]:
     """Merge results until each file has one; yields the name of each file as it comes."""
     progressed = time.monotonic()
     while sum(counted.seen.values()) < len(source.files):

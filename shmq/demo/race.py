@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from typing import Any
 
 from rich.progress import track
 
@@ -127,7 +128,7 @@ def _ready(pipes: list[tuple[Connection, Connection]], processes: list[SpawnProc
         _receive(ours, processes)
 
 
-def _receive(ours: Connection, processes: list[SpawnProcess]):  # type: ignore[no-untyped-def]
+def _receive(ours: Connection, processes: list[SpawnProcess]) -> Any:
     """What a worker sends next."""
     try:
         if ours.poll(PATIENCE_S):

@@ -24,6 +24,7 @@ __all__ = [
     "broker_directory",
     "collect",
     "collect_all",
+    "collect_instance",
     "open_broker",
     "verify",
 ]

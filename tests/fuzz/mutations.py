@@ -72,7 +72,7 @@ def _hot_pos(rng: random.Random, file: File) -> int:
     if isinstance(file, Segment):
         used = [pos for pos, _ in file.used()] or [PAGE]
         spots += [range(used[0], used[-1] + 16)]
-        spots += [range(pos, pos + 60) for _, _, pos in list(file.batches())[:3]]
+        spots += [range(pos, pos + 60) for _, pos, _ in list(file.batches())[:3]]
     elif isinstance(file, Control):
         spots += [range(192, 648), range(READERS_POS, READERS_POS + 128)]
         spots += [range(pos, pos + 16) for pos, _, _ in file.live()]
@@ -211,7 +211,7 @@ def forged_batches(rng: random.Random, specimen: Specimen, topic: Topic) -> str:
     batches = list(segment.batches())
     if not batches:
         return "no batch"
-    _, word, pos = rng.choice(batches)
+    word, pos, first_count = rng.choice(batches)
     if rng.random() < 0.4:
         field = rng.choice(sorted(set(BATCH_FIELDS) - {"crc"}))
         value = _extreme(rng, 8 * BATCH_FIELDS[field][1], segment.batch(pos, field))
@@ -228,7 +228,7 @@ def forged_batches(rng: random.Random, specimen: Specimen, topic: Topic) -> str:
         value = _extreme(rng, 32, rng.choice((struct.unpack_from("<I", segment.data, at)[0], 4)))
         struct.pack_into("<I", segment.data, at, value)
         change = f"{at - pos} bytes in = {value:#x}"
-    segment.sign_batch(pos)
+    segment.sign_batch(pos, first_count)
     segment.store()
     return f"{segment.path.name}: batch of {word} at {pos}: {change}, signed"
 

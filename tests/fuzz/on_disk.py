@@ -203,13 +203,13 @@ class Segment(File):
             found.append((pos, word))
         return found
 
-    def batches(self) -> Iterator[tuple[int, Word, int]]:
-        """(position of the word, word, position of its batch) of every claim."""
-        before = 0
-        for pos, word in self.used():
+    def batches(self) -> Iterator[tuple[Word, int, int]]:
+        """(word, position of its batch, records before it) of every claim."""
+        before = Word(0, 0, 0, 0)
+        for _, word in self.used():
             if word.state != SEALED:
-                yield pos, word, self.get("data_pos") + before * UNIT
-            before = word.end_pos
+                yield word, self.get("data_pos") + before.end_pos * UNIT, before.end_count
+            before = word
 
     def batch(self, pos: int, field: str) -> int:
         at, width = BATCH_FIELDS[field]
@@ -219,13 +219,11 @@ class Segment(File):
         at, width = BATCH_FIELDS[field]
         self.data[pos + at : pos + at + width] = value.to_bytes(width, "little")
 
-    def batch_seed(self) -> int:
-        return crc32c(struct.pack("<QQ", self.get("incarnation"), self.get("base_offset")))
-
-    def sign_batch(self, pos: int) -> None:
+    def sign_batch(self, pos: int, first_count: int) -> None:
         """Make the checksum of the batch at `pos` right, over as many bytes as it says it has."""
+        seed = crc32c(struct.pack("<QQ", self.get("incarnation"), self.get("base_offset"))) ^ first_count
         end = min(pos + BATCH_BYTES + self.batch(pos, "payload_bytes"), len(self.data))
-        self.set_batch(pos, "crc", crc32c(bytes(self.data[pos + 4 : end]), self.batch_seed()))
+        self.set_batch(pos, "crc", crc32c(bytes(self.data[pos + 4 : end]), seed))
 
 
 def partition_files(directory: Path) -> tuple[Control, list[Segment]]:

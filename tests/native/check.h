@@ -1,7 +1,7 @@
 /* What every C test includes, once: checks, and the list of its tests.
  *
- * A test file is tests/native/test_*.c (or litmus_*.c), linked with all of shmq/_native/[!p][!y]*.c. A line `BUILD: asan
- * tsan plain` in its first comment says how it is built and run; without one it is asan. The file ends in
+ * A test file is tests/native/test_*.c or litmus_*.c, linked with all of shmq/_native/ but py_*.c. `BUILD: asan tsan
+ * plain` in its first comment says in which of these ways it is built and run; without it, asan. The file ends in
  *
  *     TESTS(TEST(a_sentence_about_what_holds), TEST(another));
  *

@@ -27,14 +27,14 @@ struct hammer_file {
 };
 
 struct hammer {
-    union {
-        struct shmq_control control;
-        unsigned char bytes[sizeof(struct shmq_control) + 8 * HAMMER_RING];
-    };
     shmq_a64 passed[HAMMER_READERS]; /* segments that each reader is done with */
     shmq_a64 aborted, stop;
     sem_t bells[HAMMER_READERS];
     struct hammer_file files[HAMMER_FILES];
+    union {
+        struct shmq_control control;
+        unsigned char bytes[sizeof(struct shmq_control) + 8 * HAMMER_RING];
+    };
 };
 
 /* One thread's view of the newest segment. */

@@ -1,7 +1,7 @@
 /* Two threads, one pair of acts, many rounds: count the outcomes and fail on a forbidden one.
  *
- * What a machine does not show in a bounded number of rounds may still happen; the model (model/) proves, this convinces
- * that the model's world is this one. */
+ * What a machine does not show in a bounded number of rounds may still happen: the model (model/) proves, this shows that
+ * the model's world is this one. */
 #ifndef SHMQ_LITMUS_H
 #define SHMQ_LITMUS_H
 

@@ -1,5 +1,5 @@
-/* Threads hammer a log in one shared mapping: producers append and roll, a healer aborts claims at random, readers follow
- * and check every record. BUILD: asan tsan */
+/* Threads hammer a log in one shared mapping: producers append and roll, a healer aborts claims at random, readers
+ * follow and check every record. BUILD: asan tsan */
 #include <pthread.h>
 
 #include "hammer.h"

@@ -152,8 +152,8 @@ static void no_ring_of_random_words_leads_astray(void) {
     for (int round = 0; round < (check_long() ? 20000000 : 300000); round++) {
         for (uint64_t slot = 0; slot < SLOTS; slot++) {
             uint64_t random = check_random(&seed);
-            ring.control->ring[slot].raw = random % 16 ? shmq_ring_word(1 + (random >> 8) % 2, (random >> 16) % 4, random >> 32)
-                                                       : random;
+            uint64_t word = shmq_ring_word(1 + (random >> 8) % 2, (random >> 16) % 4, random >> 32);
+            ring.control->ring[slot].raw = random % 16 ? word : random;
         }
         ring.control->head_seq.raw = check_random(&seed) % 16 ? seed % 10 : seed;
         ring.control->tail_seq.raw = check_random(&seed) % 16 ? seed % 10 : seed;

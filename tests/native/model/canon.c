@@ -40,7 +40,7 @@ static void put_actor(unsigned number) {
     put_byte(actor->status);
     if (actor->status != WORLD_READY)
         return;
-    put_byte((uint8_t)(actor->woken | actor->fresh << 1 | actor->quiet << 2));
+    put_byte((uint8_t)(actor->woken | actor->fresh << 1 | actor->quiet << 2 | actor->modified << 3));
     put_byte(actor->pending.kind);
     put_byte(actor->pending.place);
     put(&actor->pending.expected, sizeof(uint64_t));

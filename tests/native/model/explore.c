@@ -68,7 +68,7 @@ static bool branch(unsigned actor, unsigned option, bool kill) {
     }
     if (!world_failure.property)
         restore(actor);
-    return wrote && alive;
+    return (wrote || world_naive) && alive;
 }
 
 static void all_options(unsigned actor) {
@@ -97,7 +97,8 @@ static bool one_level(bool lazy, bool still) {
     bool any = false;
     for (unsigned actor = 0; actor < world_actors && !world_failure.property; actor++) {
         unsigned flags = world_roles[actor].flags;
-        if (!(flags & MODEL_LAZY) != !lazy || (still && flags & MODEL_OPTIONAL) || !world_ready(actor, still))
+        bool is_lazy = flags & MODEL_LAZY && (still || !world_naive);
+        if (is_lazy != lazy || (still && flags & MODEL_OPTIONAL) || !world_ready(actor, still))
             continue;
         all_options(actor);
         any |= !(flags & MODEL_OPTIONAL);
@@ -134,7 +135,8 @@ static void explore(void) {
     path_length = here;
 }
 
-struct explore_result explore_run(const struct model_scenario *which) {
+struct explore_result explore_run(const struct model_scenario *which, bool naive) {
+    world_naive = naive;
     if (!frames)
         frames = malloc(MAX_DEPTH * sizeof(*frames));
     if (!frames)

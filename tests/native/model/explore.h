@@ -10,7 +10,8 @@ struct explore_result {
     unsigned deepest;
 };
 
-struct explore_result explore_run(const struct model_scenario *scenario);
+/* `naive`: without the reductions that model.h lists, to check them on small scenarios. */
+struct explore_result explore_run(const struct model_scenario *scenario, bool naive);
 
 /* Print the failing execution of the last run. */
 void explore_trace(void);

@@ -25,10 +25,10 @@ void ledger_claimed(unsigned number, unsigned file, uint64_t base_offset, const 
         const struct ledger_entry *that = &ledger.entries[other];
         if (other == number || that->state == LEDGER_NONE)
             continue;
-        MODEL_CHECK(that->end_offset <= entry->first_offset || entry->end_offset <= that->first_offset, "overlap", other,
-                    number);
-        MODEL_CHECK(that->file != entry->file || that->end_pos <= entry->start_pos || entry->end_pos <= that->start_pos,
-                    "overlap", other, number);
+        bool apart = that->end_offset <= entry->first_offset || entry->end_offset <= that->first_offset;
+        MODEL_CHECK(apart, "overlap", other, number);
+        apart = that->end_pos <= entry->start_pos || entry->end_pos <= that->start_pos;
+        MODEL_CHECK(apart || that->file != entry->file, "overlap", other, number);
     }
 }
 

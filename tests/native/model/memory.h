@@ -12,7 +12,8 @@
  *   compare-and-swap, failing: an acquire load of any message that it may read and that differs
  *   fence           joins what relaxed loads have seen and the one global view, both ways
  *
- * A seq_cst read-modify-write is no fence here, as on ARM; only shmq_fence() and shmq_fence_after_rmw() are.
+ * A seq_cst read-modify-write is no fence here, as on ARM; only shmq_fence() is one, and shmq_fence_after_rmw() if the
+ * actor has not stored since its last read-modify-write, as on x86.
  *
  * LIMITS  Weaker than C11 in that a seq_cst read-modify-write is only acquire and release; stronger in two places. A
  * plain store goes to the end of the modification order (the product stores plainly only into words that nobody else

@@ -61,11 +61,14 @@ void model_ghost(void *memory, size_t bytes);
 unsigned model_choose(unsigned options);            /* any number below `options` */
 void model_data_store(shmq_a64 *word, uint64_t value); /* payload, as plain bytes */
 uint64_t model_data_load(const shmq_a64 *word);
+void model_turn(void); /* others may run here: before ghost state changes that they look at */
 void model_post(unsigned bell);
 /* Sleep until rung. False: only the bound on sleeping ended it, which is allowed when somebody was killed. */
 bool model_wait(unsigned bell);
 /* Wait for news. True: look again. False: everybody else is done, and what was seen last is the final state. */
 bool model_pause(void);
+/* The same, but news do not end it: sleep until everybody else is still. */
+bool model_rest(void);
 /* This branch shows nothing new (a healer that found nothing to heal): forget it. */
 _Noreturn void model_drop(void);
 

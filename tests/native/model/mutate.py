@@ -13,10 +13,13 @@ from pathlib import Path
 MUTANTS = Path(__file__).with_name("mutants.txt")
 
 
-def parse(text):
-    """Return {name: (scenario, properties, [(file, old, new), ...])}."""
-    mutants = {}
-    edits = None
+Edit = tuple[str, list[str], list[str]]  # file, old lines, new lines
+
+
+def parse(text: str) -> dict[str, tuple[str, str, list[Edit]]]:
+    """Return the scenario, the properties and the edits of each mutant, by its name."""
+    mutants: dict[str, tuple[str, str, list[Edit]]] = {}
+    edits: list[Edit] = []
     for line in text.splitlines():
         if line.startswith("["):
             name, scenario, properties = line.strip("[]").split()
@@ -24,12 +27,14 @@ def parse(text):
             mutants[name] = (scenario, properties, edits)
         elif line.startswith("@ "):
             edits.append((line[2:].strip(), [], []))
-        elif line[:1] in ("-", "+") and edits:
-            edits[-1]["-+".index(line[0]) + 1].append(line[1:])
+        elif line.startswith("-") and edits:
+            edits[-1][1].append(line[1:])
+        elif line.startswith("+") and edits:
+            edits[-1][2].append(line[1:])
     return mutants
 
 
-def apply(name, copy):
+def apply(name: str, copy: Path) -> None:
     for file, old_lines, new_lines in parse(MUTANTS.read_text())[name][2]:
         path = copy / file
         text, old, new = path.read_text(), "\n".join(old_lines), "\n".join(new_lines)
@@ -38,7 +43,7 @@ def apply(name, copy):
         path.write_text(text.replace(old, new))
 
 
-def main(arguments):
+def main(arguments: list[str]) -> None:
     match arguments:
         case ["list"]:
             for name, (scenario, properties, _) in parse(MUTANTS.read_text()).items():

@@ -6,7 +6,7 @@
 
 shmq_a64 model_spare;
 
-/* Called with the word itself by checks (on the main stack) and for words that nobody registered: those never change. */
+/* Without a turn of its own: by checks, on the main stack, and for words that nobody registered, which never change. */
 static bool is_plain(const shmq_a64 *word, int *number) {
     *number = memory_find(word);
     return step_actor < 0 || *number < 0;
@@ -91,7 +91,7 @@ void shmq_fence(void) {
 }
 
 void shmq_fence_after_rmw(void) {
-    ask(WORLD_FENCE, 0, 0, 0);
+    ask(WORLD_FENCE_AFTER_RMW, 0, 0, 0);
 }
 
 void model_fence_none(void) {
@@ -109,6 +109,10 @@ unsigned model_choose(unsigned options) {
     return (unsigned)ask(WORLD_CHOOSE, options, 0, 0);
 }
 
+void model_turn(void) {
+    ask(WORLD_TURN, 0, 0, 0);
+}
+
 void model_post(unsigned bell) {
     ask(WORLD_POST, bell, 0, 0);
 }
@@ -119,6 +123,10 @@ bool model_wait(unsigned bell) {
 
 bool model_pause(void) {
     return ask(WORLD_PAUSE, 0, 0, 0);
+}
+
+bool model_rest(void) {
+    return ask(WORLD_PAUSE, 1, 0, 0);
 }
 
 void model_drop(void) {

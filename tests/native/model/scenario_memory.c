@@ -122,6 +122,13 @@ static void buffer_y_fence(void *unused) {
     shmq_fence_after_rmw();
     ghost.results[1] = (uint8_t)shmq_load_relaxed(&x);
 }
+/* The cheap fence behind a plain store, where it is none. */
+static void buffer_x_cheap(void *unused) {
+    (void)unused;
+    shmq_store_release(&x, 1);
+    shmq_fence_after_rmw();
+    ghost.results[0] = (uint8_t)shmq_load_relaxed(&y);
+}
 /* Two that add one: the lowest digit of what each found, and who won a compare-and-swap. */
 static void add_first(void *unused) {
     (void)unused;
@@ -170,6 +177,7 @@ const struct model_scenario model_scenarios[] = {
     /* Outcome 0: both stores are overtaken by the loads behind them. */
     LITMUS("store-buffering-rmw", ALL_OF_TWO, buffer_x, buffer_y),
     LITMUS("store-buffering-one-fence", ALL_OF_TWO, buffer_x_fence, buffer_y),
+    LITMUS("store-buffering-cheap-fence", ALL_OF_TWO, buffer_x_cheap, buffer_y_fence),
     LITMUS("store-buffering-fences", ALL_OF_TWO & ~1u, buffer_x_fence, buffer_y_fence),
     /* Outcome r0=1 r1=0 r2=1 r3=0, bit 5: two readers see two writes in opposite orders. */
     LITMUS("independent-reads", ALL_OF_FOUR, x_relaxed, y_relaxed, y_then_x_acquire, x_then_y_acquire),

@@ -21,8 +21,10 @@ struct readers_scenario {
     unsigned places;   /* that each reader moves to, one segment after the other */
     unsigned mistakes; /* how often a living reader is taken for dead */
     bool newcomer;     /* reader 1 registers only now, and the producer begins after it; else both stand at segment 0 */
+    bool all_new;      /* reader 0 registers only now, too */
+    bool late;         /* reader 1 registers at the last place, at any time */
     bool alone;        /* there is no reader 1 */
-    bool leaves;       /* reader 0 leaves in the end */
+    bool leaves;       /* reader 0 leaves at once */
 };
 
 static const struct readers_scenario *now;
@@ -32,12 +34,12 @@ static struct shmq_partition partitions[3];
 static shmq_a64 newcomer_is_here;
 static struct {
     uint8_t needs[2]; /* first segment + 1 that must be kept for each reader; 0: nothing is promised */
-    uint8_t mistakes, tickets[3];
-    bool mistaken[2], done[2];
+    uint8_t mistakes, tickets;
+    bool mistaken[2];
 } ghost;
 
 static uint64_t next_ticket(void) {
-    return ++ghost.tickets[1]; /* only reader 1 and, again, reader 0 register */
+    return ++ghost.tickets; /* one counter for all: a process's own would tell fewer places apart, but costs states */
 }
 
 /* What readers.c asks for. The truth, or a mistake about the living; one may also be late to notice a death. */
@@ -62,46 +64,63 @@ static void ring(bool wake, const uint64_t *woken) {
         model_post(0);
 }
 
-/* As register_anew() of reader.c. Nothing is promised to it until it goes on. */
+static void leave(unsigned reader, const struct shmq_registration *registration) {
+    uint64_t woken[SHMQ_MAX_SLOTS / 64];
+    ring(shmq_readers_leave(&partitions[reader], registration, woken), woken);
+}
+
 static struct shmq_registration enter(unsigned reader, uint64_t seq) {
     struct shmq_registration registration;
+    uint64_t woken[SHMQ_MAX_SLOTS / 64];
+    bool wake;
     int result;
     do
-        result = shmq_readers_register(&partitions[reader], 0, seq, &registration);
+        result = shmq_readers_register(&partitions[reader], 0, seq, &registration, &wake, woken);
     while (result == SHMQ_LOST);
+    ring(wake, woken);
     MODEL_CHECK(result == SHMQ_OK, "corrupt", result, reader);
     return registration;
 }
 
-static void read_on(unsigned reader, struct shmq_registration registration) {
-    for (uint64_t seq = 1; seq <= now->places; seq++) {
-        uint64_t woken[SHMQ_MAX_SLOTS / 64];
-        bool wake;
-        if (ghost.needs[reader])
-            ghost.needs[reader] = (uint8_t)(seq + 1); /* a little early: the store is in the call */
-        int result = shmq_readers_move(&partitions[reader], &registration, 0, seq, &wake, woken);
-        ring(wake, woken);
-        if (result == SHMQ_LOST) {
-            ghost.needs[reader] = 0;
-            registration = enter(reader, seq);
-        }
-    }
-    if (now->leaves && reader == 0) {
-        uint64_t woken[SHMQ_MAX_SLOTS / 64];
+/* One fetch that ended in segment `seq`. */
+static void move(unsigned reader, struct shmq_registration *registration, uint64_t seq) {
+    uint64_t woken[SHMQ_MAX_SLOTS / 64];
+    bool wake;
+    model_turn();
+    if (ghost.needs[reader])
+        ghost.needs[reader] = (uint8_t)(seq + 1); /* a little early: the store is in the call */
+    int result = shmq_readers_move(&partitions[reader], registration, 0, seq, &wake, woken);
+    ring(wake, woken);
+    if (result == SHMQ_LOST) { /* as shmq_reader_register_anew(); nothing is promised to it in between */
         ghost.needs[reader] = 0;
-        ring(shmq_readers_leave(&partitions[reader], &registration, woken), woken);
+        leave(reader, registration);
+        *registration = enter(reader, seq);
     }
-    ghost.done[reader] = true;
+}
+
+static void read_on(unsigned reader, struct shmq_registration registration) {
+    for (uint64_t seq = 1; seq <= now->places && !(now->leaves && reader == 0); seq++)
+        move(reader, &registration, seq);
+    while (now->mistakes && model_rest())
+        move(reader, &registration, now->places); /* its sleep is bounded: it finds what others did to its entry */
+    if (now->leaves && reader == 0) {
+        ghost.needs[reader] = 0;
+        leave(reader, &registration);
+    }
 }
 
 static void reader_0(void *unused) {
     (void)unused;
-    read_on(0, (struct shmq_registration){0, 1});
+    read_on(0, now->all_new ? enter(0, 0) : (struct shmq_registration){0, owner_of(&processes[0])});
 }
 
 static void reader_1(void *unused) {
     (void)unused;
-    struct shmq_registration registration = {1, 1};
+    struct shmq_registration registration = {1, owner_of(&processes[1])};
+    if (now->late) {
+        enter(1, now->places);
+        return;
+    }
     if (now->newcomer) {
         registration = enter(1, 0);
         ghost.needs[1] = 1;
@@ -145,10 +164,9 @@ static void produce(void *unused) {
 
 static void add_entry(unsigned index, bool taken) {
     struct shmq_reader_entry *entry = &control.readers[index];
-    uint64_t owner = 1 << SHMQ_SLOT_BITS | index;
+    uint64_t owner = owner_of(&processes[index]);
     model_word(&entry->owner, taken ? owner : 0, MODEL_NUMBER, 0, "owner", index);
     model_word(&entry->seq, taken ? shmq_owner(index, 1) : 0, MODEL_NUMBER, 0, "seq", index);
-    model_word(&entry->ticket, taken, MODEL_NUMBER, 0, "ticket", index);
     /* For display, and for the thread that would wait for itself, which is not asked here. */
     model_word(&entry->offset, 0, MODEL_NUMBER, MODEL_EAGER, "offset", index);
     model_word(&entry->thread, 0, MODEL_NUMBER, MODEL_EAGER, "thread", index);
@@ -165,10 +183,9 @@ static void start(const void *parameters) {
         partitions[slot] = (struct shmq_partition){.process = &processes[slot], .ring = {&control, 4}};
     }
     for (unsigned index = 0; index < ENTRIES; index++)
-        add_entry(index, index == 0 || (index == 1 && !now->newcomer && !now->alone));
-    ghost.needs[0] = 1;
-    ghost.needs[1] = !now->newcomer && !now->alone;
-    ghost.tickets[1] = 1;
+        add_entry(index, (index == 0 && !now->all_new) || (index == 1 && !now->newcomer && !now->alone && !now->late));
+    ghost.needs[0] = !now->all_new;
+    ghost.needs[1] = !now->newcomer && !now->alone && !now->late;
     model_word(&control.producers_waiting.words[0], 0, MODEL_NUMBER, 0, "producers_waiting", 0);
     model_word(&newcomer_is_here, 0, MODEL_NUMBER, 0, "newcomer_is_here", 0);
     model_actor("reader 0", reader_0, NULL, 0);
@@ -187,6 +204,8 @@ const struct model_scenario model_scenarios[] = {
     READERS("two", 0, false, .places = 2),
     READERS("leaving", 0, false, .places = 1, .leaves = true),
     READERS("deaths", 1, false, .places = 2),
+    READERS("joining", 0, false, .places = 1, .late = true),
     READERS("takeover", 0, false, .places = 1, .mistakes = 1, .newcomer = true),
+    READERS("takeover-joining", 0, true, .places = 1, .mistakes = 1, .newcomer = true, .all_new = true),
 };
 const size_t model_scenario_count = sizeof(model_scenarios) / sizeof(model_scenarios[0]);

@@ -19,6 +19,7 @@ unsigned world_actors;
 struct world_ghost world_ghosts[WORLD_GHOSTS];
 struct world_failure world_failure;
 bool world_dropped;
+bool world_naive;
 bool world_tracing;
 int step_actor = -1;
 
@@ -168,6 +169,7 @@ static uint64_t modified(const struct world_op *op, uint64_t old) {
 static bool modify(struct world_actor *actor, bool ordered) {
     const struct world_op *op = &actor->pending;
     actor->reply = memory_newest(&world.memory, op->place);
+    actor->modified = true;
     return memory_modify(&world.memory, &actor->memory, op->place, modified(op, actor->reply), ordered);
 }
 
@@ -186,6 +188,7 @@ static bool perform(struct world_actor *actor, unsigned number, unsigned option)
     case WORLD_CAS_RELAXED:
         message = world_message(number, option);
         actor->reply_ok = message < 0;
+        actor->modified = true;
         if (message >= 0) {
             actor->reply = memory_load(&actor->memory, op->place, (unsigned)message, true);
             return false;
@@ -194,12 +197,18 @@ static bool perform(struct world_actor *actor, unsigned number, unsigned option)
         break;
     case WORLD_STORE_RELEASE:
     case WORLD_STORE_RELAXED:
+        actor->modified = false;
         room = memory_store(&world.memory, &actor->memory, op->place, op->value, op->kind == WORLD_STORE_RELEASE);
         break;
     case WORLD_ADD:
     case WORLD_OR:
     case WORLD_AND:
         room = modify(actor, true);
+        break;
+    case WORLD_FENCE_AFTER_RMW:
+        if (!actor->modified)
+            return false; /* as on x86, where it is only a compiler's fence: after a store it orders nothing */
+        memory_fence(&world.memory, &actor->memory);
         break;
     case WORLD_FENCE:
         memory_fence(&world.memory, &actor->memory);
@@ -240,13 +249,14 @@ static void resume(unsigned number) {
 }
 
 static bool is_eager_store(const struct world_op *op) {
-    return op->kind == WORLD_STORE_RELAXED && eager[op->place];
+    return op->kind == WORLD_STORE_RELAXED && eager[op->place] && !world_naive;
 }
 
 static void tell_others(unsigned writer) {
     for (unsigned other = 0; other < world_actors; other++)
         if (other != writer) {
-            world.actors[other].woken |= world.actors[other].pending.kind == WORLD_PAUSE;
+            const struct world_op *op = &world.actors[other].pending;
+            world.actors[other].woken |= op->kind == WORLD_PAUSE && op->place == 0;
             world.actors[other].fresh = world.actors[other].quiet = false;
         }
 }
@@ -257,7 +267,7 @@ bool world_step(unsigned number, unsigned option) {
     for (;;) {
         if (world_tracing)
             world_trace(number, option);
-        bool plain = is_eager_store(&actor->pending);
+        bool plain = is_eager_store(&actor->pending), turn = actor->pending.kind == WORLD_TURN;
         wrote |= perform(actor, number, option) && !plain;
         option = 0;
         if (world_failure.property || (resume(number), world_failure.property) || world_dropped)
@@ -266,7 +276,7 @@ bool world_step(unsigned number, unsigned option) {
             break;
         if (is_eager_store(&actor->pending))
             continue;
-        if (wrote || actor->pending.kind == WORLD_PAUSE || actor->pending.kind == WORLD_WAIT)
+        if (wrote || turn || world_naive || actor->pending.kind == WORLD_PAUSE || actor->pending.kind == WORLD_WAIT)
             break;
         if (++world.block_ops > MAX_BLOCK_OPS) {
             model_fail("spin", "an actor loops without writing", number, 0);

@@ -22,7 +22,9 @@ enum world_kind {
     WORLD_OR,
     WORLD_AND,
     WORLD_FENCE,
+    WORLD_FENCE_AFTER_RMW,
     WORLD_CHOOSE,
+    WORLD_TURN,
     WORLD_POST,
     WORLD_WAIT,
     WORLD_PAUSE,
@@ -30,7 +32,7 @@ enum world_kind {
     WORLD_END,
 };
 
-/* What an actor is about to do. `place` is a word, a bell or a number of options. */
+/* What an actor is about to do. `place` is a word, a bell, a number of options, or 1 for a pause that news do not end. */
 struct world_op {
     uint8_t kind, place;
     uint64_t expected, value;
@@ -47,6 +49,7 @@ struct world_actor {
     bool woken; /* others wrote since it paused */
     bool fresh; /* everybody else was still: it sees only the newest messages */
     bool quiet; /* it has looked again since then */
+    bool modified; /* its last write was a read-modify-write, or the attempt of one */
     struct memory_actor memory;
 };
 
@@ -82,6 +85,7 @@ extern struct world_ghost {
 } world_ghosts[WORLD_GHOSTS]; /* unused ones have 0 bytes */
 extern struct world_failure world_failure; /* property NULL: none */
 extern bool world_dropped;
+extern bool world_naive; /* without the reductions that model.h lists: every operation is a turn of its own */
 
 /* Begin an execution of `scenario`. */
 void world_begin(const struct model_scenario *scenario);

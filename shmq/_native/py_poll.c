@@ -1,0 +1,209 @@
+/* Reading from the log for poll() and iteration: rounds over the partitions, deserializers, and waiting in between. */
+#include "files.h"
+#include "py_consumer.h"
+
+#define FIRST_SLEEP_NS UINT64_C(50000000)
+
+struct poll {
+    PyObject *result; /* {TopicPartition: [ConsumerRecord]} */
+    long long left;   /* records that may still be taken */
+    long long bytes;  /* taken */
+    bool blocked;     /* a claim blocks a reader */
+    bool moved;       /* a reader was reset by Python: look again */
+    bool failed;      /* a partition failed after others gave records: these are delivered first */
+};
+
+static int deserialize(PyObject *function, RecordObject *record, PyObject **place) {
+    if (!function || !*place)
+        return 0;
+    PyObject *headers = record->headers ? Py_NewRef(record->headers) : PyList_New(0);
+    PyObject *value = headers ? PyObject_CallFunctionObjArgs(function, record->topic, headers, *place, NULL) : NULL;
+    Py_XDECREF(headers);
+    if (!value)
+        return -1;
+    if (!PyObject_GC_IsTracked((PyObject *)record))
+        PyObject_GC_Track(record);
+    Py_SETREF(*place, value);
+    return 0;
+}
+
+/* Stand before a record that could not be delivered. Keeps the exception that is set. */
+static void stand_before(ConsumerObject *self, ReaderObject *reader, int64_t offset) {
+    if (shmq_reader_seek(&reader->reader, (uint64_t)offset) == SHMQ_OK)
+        return;
+    PyObject *type, *value, *traceback; /* retention has just passed it by: the next poll finds out */
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *done = PyObject_CallMethod((PyObject *)self, "_want", "OL", reader, (long long)offset);
+    if (!done)
+        PyErr_WriteUnraisable((PyObject *)reader);
+    Py_XDECREF(done);
+    PyErr_Restore(type, value, traceback);
+}
+
+static int bytes_of(const RecordObject *record) {
+    return (record->key_bytes > 0 ? record->key_bytes : 0) + (record->value_bytes > 0 ? record->value_bytes : 0);
+}
+
+/* Deserialize and hand over `count` records. Where one fails, the reader stands before it, and what came before is
+ * delivered first: the error comes again with the next poll. */
+static int hand_over(ConsumerObject *self, struct poll *poll, ReaderObject *reader, RecordObject **records,
+                     Py_ssize_t count, PyObject *list) {
+    int result = 0;
+    for (Py_ssize_t index = 0; index < count; index++) {
+        RecordObject *record = records[index];
+        int64_t offset = record->offset;
+        int bytes = bytes_of(record);
+        if (result == 0 &&
+            (deserialize(self->key_deserializer, record, &record->key) < 0 ||
+             deserialize(self->value_deserializer, record, &record->value) < 0 ||
+             PyList_Append(list, (PyObject *)record) < 0)) {
+            result = -1;
+            stand_before(self, reader, offset);
+        } else if (result == 0) {
+            poll->left--;
+            poll->bytes += bytes;
+        }
+        Py_DECREF((PyObject *)record);
+    }
+    return result;
+}
+
+/* Nothing was read: find out why. 0: go on with the next partition; -1: an exception is set. */
+static int explain(ConsumerObject *self, struct poll *poll, ReaderObject *reader, int result) {
+    if (result == SHMQ_PENDING) {
+        result = shmq_reader_heal(&reader->reader);
+        poll->blocked = poll->blocked || result == SHMQ_PENDING;
+        poll->moved = poll->moved || result == SHMQ_OK;
+    }
+    if (result == SHMQ_E_OUT_OF_RANGE) {
+        /* Python moves the reader as auto_offset_reset says, or raises. */
+        PyObject *moved = PyObject_CallMethod((PyObject *)self, "_on_out_of_range", "OKKK", reader,
+                                              (unsigned long long)reader->reader.fail.wanted,
+                                              (unsigned long long)reader->reader.fail.limit,
+                                              (unsigned long long)reader->reader.fail.limit2);
+        Py_XDECREF(moved);
+        poll->moved = true;
+        return moved ? 0 : -1;
+    }
+    return result < 0 ? (shmq_py_reader_raise(reader, result), -1) : 0;
+}
+
+/* Append to `list` what the reader has for this poll. */
+static int take_into(ConsumerObject *self, struct poll *poll, ReaderObject *reader, PyObject *list) {
+    RecordObject *records[SHMQ_CHUNK];
+    long long most_here = poll->bytes + self->max_partition_fetch_bytes;
+    long long most_bytes = most_here < self->fetch_max_bytes ? most_here : self->fetch_max_bytes;
+    if (!reader->partition)
+        return shmq_raise_closed("reader"), -1;
+    if (reader->unset)
+        return explain(self, poll, reader, SHMQ_E_OUT_OF_RANGE);
+    while (poll->left > 0 && poll->bytes < most_bytes) {
+        int result;
+        uint32_t most = poll->left < SHMQ_CHUNK ? (uint32_t)poll->left : SHMQ_CHUNK;
+        Py_ssize_t count = shmq_py_read(reader, records, most, (uint64_t)(most_bytes - poll->bytes), &result);
+        if (count < 0)
+            return -1;
+        if (count == 0 && PyList_GET_SIZE(list) == 0)
+            return explain(self, poll, reader, result);
+        if (count == 0) {
+            poll->failed = poll->failed || result < 0; /* the next poll explains it */
+            return 0;
+        }
+        if (hand_over(self, poll, reader, records, count, list) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The list of this partition in the result, which a wait for fetch_min_bytes may have begun. New reference. */
+static PyObject *list_for(struct poll *poll, ReaderObject *reader) {
+    PyObject *list = PyDict_GetItemWithError(poll->result, reader->key);
+    return list ? Py_NewRef(list) : PyErr_Occurred() ? NULL : PyList_New(0);
+}
+
+static int take_from(ConsumerObject *self, struct poll *poll, ReaderObject *reader) {
+    PyObject *list = list_for(poll, reader);
+    if (!list)
+        return -1;
+    int result = take_into(self, poll, reader, list);
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    int stored = PyList_GET_SIZE(list) ? PyDict_SetItem(poll->result, reader->key, list) : 0;
+    Py_DECREF(list);
+    if (stored < 0) {
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+        return -1;
+    }
+    PyErr_Restore(type, value, traceback);
+    return result;
+}
+
+/* One round over the partitions, beginning with another one each time. */
+static int take(ConsumerObject *self, struct poll *poll) {
+    Py_ssize_t count = PyList_GET_SIZE(self->readers);
+    poll->blocked = poll->moved = false;
+    if (count == 0)
+        return 0;
+    self->next = (self->next + 1) % count;
+    for (Py_ssize_t turn = 0; turn < count && poll->left > 0 && poll->bytes < self->fetch_max_bytes; turn++) {
+        ReaderObject *reader = (ReaderObject *)PyList_GET_ITEM(self->readers, (self->next + turn) % count);
+        if (reader->paused)
+            continue;
+        Py_INCREF((PyObject *)reader);
+        int result = take_from(self, poll, reader);
+        Py_DECREF((PyObject *)reader);
+        if (result < 0) {
+            if (PyDict_GET_SIZE(poll->result) == 0 || !PyErr_ExceptionMatches(PyExc_Exception))
+                return -1;
+            PyErr_Clear(); /* deliver what is good; the error comes again with the next poll */
+            poll->failed = true;
+            return 0;
+        }
+    }
+    return 0;
+}
+
+int shmq_wakeup_asked(ConsumerObject *self) {
+    if (!__atomic_load_n(&self->woken, __ATOMIC_SEQ_CST) || !__atomic_exchange_n(&self->woken, 0, __ATOMIC_SEQ_CST))
+        return 0;
+    shmq_raise_code("wakeup", "{}");
+    return 1;
+}
+
+static int poll_until(ConsumerObject *self, struct poll *poll, uint64_t began_ns, uint64_t deadline_ns) {
+    uint64_t bound_ns = FIRST_SLEEP_NS;
+    for (;;) {
+        if (shmq_wakeup_asked(self) || take(self, poll) < 0)
+            return -1;
+        uint64_t until = deadline_ns;
+        if (PyDict_GET_SIZE(poll->result)) {
+            /* fetch_min_bytes asks to wait for more, but no longer than fetch_max_wait_ms. */
+            uint64_t patience = began_ns + (uint64_t)self->fetch_max_wait_ms * 1000000;
+            until = patience < deadline_ns ? patience : deadline_ns;
+            if (poll->bytes >= self->fetch_min_bytes || poll->left <= 0 || poll->bytes >= self->fetch_max_bytes ||
+                poll->failed)
+                return 0;
+        }
+        if (until <= began_ns || shmq_now_ns() >= until)
+            return 0;
+        if (!poll->moved && shmq_consumer_wait(self, poll->blocked, until, &bound_ns) < 0)
+            return -1;
+    }
+}
+
+PyObject *shmq_poll_log(ConsumerObject *self, uint64_t began_ns, uint64_t deadline_ns, long long most) {
+    struct poll poll = {.result = PyDict_New(), .left = most};
+    if (!poll.result)
+        return NULL;
+    int result = poll_until(self, &poll, began_ns, deadline_ns);
+    self->received += (unsigned long long)(most - poll.left);
+    self->received_bytes += (unsigned long long)poll.bytes;
+    if (result == 0)
+        return poll.result;
+    if (PyDict_GET_SIZE(poll.result))
+        shmq_taken_add(self, poll.result, false);
+    Py_DECREF(poll.result);
+    return NULL;
+}

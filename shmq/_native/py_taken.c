@@ -1,0 +1,146 @@
+/* Records that were read from the log and not yet given out: the rest of iteration's batch, what a poll had read when a
+ * signal or wakeup() ended it, and what poll(update_offsets=False) showed. They come before anything else is read, since
+ * the log may not hold them any more. */
+#include "py_consumer.h"
+
+static Py_ssize_t count_of(const ConsumerObject *self) {
+    return self->taken ? PyList_GET_SIZE(self->taken) : 0;
+}
+
+static bool is_of(const RecordObject *record, const ReaderObject *reader) {
+    return reader->partition && reader->partition->number == record->partition &&
+           (reader->partition->topic == record->topic || PyUnicode_Compare(reader->partition->topic, record->topic) == 0);
+}
+
+static ReaderObject *reader_of(const ConsumerObject *self, PyObject *record) {
+    for (Py_ssize_t index = 0; index < PyList_GET_SIZE(self->readers); index++) {
+        ReaderObject *reader = (ReaderObject *)PyList_GET_ITEM(self->readers, index);
+        if (is_of((RecordObject *)record, reader))
+            return reader;
+    }
+    return NULL;
+}
+
+static int append_rest(ConsumerObject *self, PyObject *list) {
+    for (Py_ssize_t index = self->given_out; index < count_of(self); index++)
+        if (PyList_Append(list, PyList_GET_ITEM(self->taken, index)) < 0)
+            return -1;
+    return 0;
+}
+
+static int append_all(PyObject *list, PyObject *result) {
+    PyObject *place, *records;
+    Py_ssize_t position = 0;
+    while (PyDict_Next(result, &position, &place, &records))
+        for (Py_ssize_t index = 0; index < PyList_GET_SIZE(records); index++)
+            if (PyList_Append(list, PyList_GET_ITEM(records, index)) < 0)
+                return -1;
+    return 0;
+}
+
+static void replace(ConsumerObject *self, PyObject *list) {
+    self->given_out = 0;
+    Py_XSETREF(self->taken, list);
+}
+
+int shmq_taken_add(ConsumerObject *self, PyObject *result, bool in_front) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *list = PyList_New(0);
+    int done = list && (in_front ? append_all(list, result) == 0 && append_rest(self, list) == 0
+                                 : append_rest(self, list) == 0 && append_all(list, result) == 0);
+    if (done)
+        replace(self, list);
+    else
+        Py_XDECREF(list);
+    if (type)
+        PyErr_Restore(type, value, traceback);
+    return done ? 0 : -1;
+}
+
+PyObject *shmq_taken_next(ConsumerObject *self) {
+    for (Py_ssize_t index = self->given_out; index < count_of(self); index++) {
+        PyObject *record = PyList_GET_ITEM(self->taken, index);
+        if (self->pausing) {
+            ReaderObject *reader = reader_of(self, record);
+            if (reader && reader->paused)
+                continue;
+        }
+        if (index == self->given_out) {
+            PyList_SET_ITEM(self->taken, index, Py_NewRef(Py_None)); /* the list's reference goes to the caller */
+            self->given_out++;
+            return record;
+        }
+        Py_INCREF(record);
+        if (PyList_SetSlice(self->taken, index, index + 1, NULL) == 0)
+            return record;
+        Py_DECREF(record);
+        return NULL;
+    }
+    return NULL;
+}
+
+static int put(PyObject *result, PyObject *key, PyObject *record) {
+    PyObject *list = PyDict_GetItemWithError(result, key);
+    if (!list && !PyErr_Occurred() && (list = PyList_New(0))) {
+        int stored = PyDict_SetItem(result, key, list);
+        Py_DECREF(list);
+        if (stored < 0)
+            return -1;
+    }
+    return list ? PyList_Append(list, record) : -1;
+}
+
+PyObject *shmq_taken_poll(ConsumerObject *self, long long most) {
+    PyObject *result = PyDict_New(), *rest = PyList_New(0);
+    bool good = result && rest;
+    for (Py_ssize_t index = self->given_out; good && index < count_of(self); index++) {
+        PyObject *record = PyList_GET_ITEM(self->taken, index);
+        ReaderObject *reader = reader_of(self, record);
+        if (!reader || reader->paused || most <= 0)
+            good = PyList_Append(rest, record) == 0;
+        else {
+            good = put(result, reader->key, record) == 0;
+            most--;
+        }
+    }
+    if (!good) {
+        Py_XDECREF(rest);
+        Py_CLEAR(result);
+    } else if (PyList_GET_SIZE(rest) == 0) {
+        Py_DECREF(rest);
+        replace(self, NULL);
+    } else {
+        replace(self, rest);
+    }
+    return result;
+}
+
+PyObject *shmq_taken_drop(ConsumerObject *self, PyObject *reader) {
+    if (Py_TYPE(reader) != &ReaderType)
+        return PyErr_Format(PyExc_TypeError, "_drop(Reader)");
+    PyObject *rest = PyList_New(0);
+    bool good = rest != NULL;
+    for (Py_ssize_t index = self->given_out; good && index < count_of(self); index++) {
+        PyObject *record = PyList_GET_ITEM(self->taken, index);
+        if (!is_of((RecordObject *)record, (ReaderObject *)reader))
+            good = PyList_Append(rest, record) == 0;
+    }
+    if (!good) {
+        Py_XDECREF(rest);
+        return NULL;
+    }
+    replace(self, rest);
+    Py_RETURN_NONE;
+}
+
+PyObject *shmq_taken_first(ConsumerObject *self, PyObject *reader) {
+    if (Py_TYPE(reader) != &ReaderType)
+        return PyErr_Format(PyExc_TypeError, "_first_taken(Reader)");
+    for (Py_ssize_t index = self->given_out; index < count_of(self); index++) {
+        RecordObject *record = (RecordObject *)PyList_GET_ITEM(self->taken, index);
+        if (is_of(record, (ReaderObject *)reader))
+            return PyLong_FromLongLong(record->offset);
+    }
+    Py_RETURN_NONE;
+}

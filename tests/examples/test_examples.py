@@ -1,0 +1,24 @@
+"""Every example runs, says what it should, and is short enough to read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LAST_LINES = {
+    "quickstart.py": "200 means of 200 frames, read twice: 200 the second time",
+    "replay.py": "from day 8 on: [8, 9, 10]",
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_an_example_runs_and_says_what_it_should(name):
+    done = subprocess.run([sys.executable, EXAMPLES / name], capture_output=True, text=True, timeout=60)
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == LAST_LINES[name]
+    assert len((EXAMPLES / name).read_text().splitlines()) < 80
