@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import multiprocessing
-import tempfile
 
 import numpy as np
 
-from shmq import Admin, Consumer, NewTopic, Producer, TopicPartition
+from shmq import Admin, Consumer, NewTopic, Producer, TopicPartition, temporary_broker
 
 FRAMES = 200
 
 
 def work(broker: str, partition: int) -> None:
     """Take frames from one partition and send their means."""
-    with Consumer(bootstrap_servers=broker, auto_offset_reset="earliest", consumer_timeout_ms=2000) as frames:
-        with Producer(bootstrap_servers=broker) as means:
-            frames.assign([TopicPartition("frames", partition)])
-            for record in frames:
-                frame = np.frombuffer(record.value, dtype=np.float32)
-                means.send("means", np.float64(frame.mean()).tobytes(), key=record.key)
+    with (
+        Consumer(bootstrap_servers=broker, auto_offset_reset="earliest", consumer_timeout_ms=2000) as frames,
+        Producer(bootstrap_servers=broker) as means,
+    ):
+        frames.assign([TopicPartition("frames", partition)])
+        for record in frames:
+            frame = np.frombuffer(record.value, dtype=np.float32)
+            means.send("means", np.float64(frame.mean()).tobytes(), key=record.key)
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        broker = f"shm://{directory}/broker"
+    with temporary_broker() as broker:
         with Admin(bootstrap_servers=broker) as admin, Producer(bootstrap_servers=broker) as producer:
             admin.create_topics([NewTopic("frames", num_partitions=2), NewTopic("means", num_partitions=1)])
             spawn = multiprocessing.get_context("spawn")
@@ -36,7 +36,8 @@ def main() -> None:
                 producer.send("frames", frame, key=str(number).encode())
             for worker in workers:
                 worker.join()
-        with Consumer("means", bootstrap_servers=broker, auto_offset_reset="earliest", consumer_timeout_ms=100) as means:
+        options = {"auto_offset_reset": "earliest", "consumer_timeout_ms": 100}
+        with Consumer("means", bootstrap_servers=broker, **options) as means:
             found = {int(record.key): float(np.frombuffer(record.value)[0]) for record in means}
             assert found == {number: float(number) for number in range(FRAMES)}
             means.seek_to_beginning()

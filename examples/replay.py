@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import tempfile
 
-from shmq import Consumer, Producer, TopicPartition
+from shmq import Consumer, Producer, TopicPartition, temporary_broker
 
 PRICES = TopicPartition("prices", 0)
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        broker = f"shm://{directory}/broker"
+    with temporary_broker() as broker:
         with Producer(bootstrap_servers=broker, value_serializer=lambda value: json.dumps(value).encode()) as producer:
             for day in range(1, 11):  # made up: one price a day, ten days from 2024-01-01 on
                 producer.send("prices", {"day": day, "price": 100 + day}, timestamp_ms=1704067200000 + day * 86_400_000)

@@ -13,6 +13,7 @@ from shmq.consumer import Consumer
 from shmq.partitioner import DefaultPartitioner, Partitioner, StickyPartitioner
 from shmq.producer import Producer
 from shmq.serde import Deserializer, Serializer
+from shmq.store import temporary_broker
 from shmq.types import (
     BatchMetadata,
     ConfigResource,
@@ -46,4 +47,5 @@ __all__ = [
     "Serializer",
     "StickyPartitioner",
     "TopicPartition",
+    "temporary_broker",
 ]

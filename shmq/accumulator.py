@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 import threading
 import time
@@ -28,13 +29,14 @@ from shmq.errors import (
     MessageSizeTooLargeError,
     ShmqError,
 )
-from shmq.futures import PendingRecord
+from shmq.futures import Bell, PendingRecord
 from shmq.serde import Buffer
 from shmq.types import RecordMetadata, TopicPartition
 
 _log = logging.getLogger(__name__)
 
 _RETRY_S = 0.01  # how soon the thread tries a full partition again
+_LOOK_S = 0.05  # who waits for another thread looks again so often: a ring goes to one, and that one may give up
 
 Row = tuple["Buffer | None", "Buffer | None", "bytes | None", int]
 """Key, value, encoded headers, timestamp in ms or -1: what `Appender.append_rows` takes."""
@@ -78,6 +80,7 @@ class _Queue:
     most: int = _native.MAX_BATCH_RECORDS
     retry_at: float = 0
     owner: int = 0
+    free: Bell = field(default_factory=Bell)
 
 
 class Accumulator:
@@ -99,7 +102,8 @@ class Accumulator:
         self._batch_bytes = batch_bytes
         self._max_block_s = max_block_s
         self._delivery_timeout_s = delivery_timeout_s
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = Bell()
         self._queues: dict[tuple[str, int], _Queue] = {}
         self._thread: threading.Thread | None = None
         self._closed = self._abandoned = False
@@ -115,17 +119,17 @@ class Accumulator:
             ClosedError: another thread has closed the producer.
         """
         record = _Waiting(topic, row, sizes, time.monotonic())
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise ClosedError("producer")
             queue = self._queues.get((topic.name, partition))
             if queue is None:
                 queue = self._queues[topic.name, partition] = _Queue(topic.name, partition)
             self._start()
-            if not queue.records:
-                self._changed.notify_all()
             queue.records.append(record)  # one step: a signal handler may send, too
             queue.waiting_bytes += _bytes_of(record)
+            if len(queue.records) == 1:
+                self._changed.ring()
             full = queue.waiting_bytes >= self._batch_bytes
         if full and queue.owner != threading.get_ident():  # else a callback sends: who called it goes on with this one
             self._drain(queue, None)
@@ -152,7 +156,7 @@ class Accumulator:
     def close(self, timeout_s: float | None) -> None:
         """Flush, give up what could not be appended in time, and end the thread. Errors: `flush`."""
         self._check_not_inside()
-        with self._changed:
+        with self._lock:
             self._closed = True
         late: KafkaTimeoutError | None = None
         try:
@@ -166,8 +170,7 @@ class Accumulator:
         for queue in list(self._queues.values()):
             if not queue.owner:  # else its owner sees to it
                 self._drain(queue, None)
-        with self._changed:
-            self._changed.notify_all()
+        self._changed.ring()
         self._finalizer.cancel()
         _open.discard(self)
         if self._thread is not None and self._thread is not threading.current_thread():
@@ -189,26 +192,31 @@ class Accumulator:
             return
         last = queue.records[-1].future
         try:  # before the queue is ours, so that no signal can come between that and giving it back
-            with self._changed:
-                while queue.owner:
-                    left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                    if not self._changed.wait(left) and left is not None:
-                        raise _late(queue)
-                queue.owner = me
+            while not self._take(queue, me):
+                left = _LOOK_S if deadline is None else min(_LOOK_S, deadline - time.monotonic())
+                if left <= 0:
+                    raise _late(queue)
+                queue.free.wait(left)
             while queue.records and not last.is_done:
                 if not self._step(queue, deadline):
                     raise _late(queue)
         finally:
             if queue.owner == me:
                 queue.owner = 0
-                with self._changed:
-                    self._changed.notify_all()
+                queue.free.ring()
+                if queue.records:
+                    self._changed.ring()
+
+    def _take(self, queue: _Queue, me: int) -> bool:
+        with self._lock:
+            queue.owner = queue.owner or me
+        return queue.owner == me
 
     def _step(self, queue: _Queue, deadline: float | None) -> bool:
         """Append one batch, or go on with one that a signal handler's error left behind. False: no room until then."""
         batch = queue.batch
         if batch is None:
-            with self._changed:
+            with self._lock:
                 first = queue.records[0]
                 records = list(itertools.islice(queue.records, queue.most))
             records = list(itertools.takewhile(lambda record: record.topic is first.topic, records))
@@ -233,7 +241,7 @@ class Accumulator:
         if batch.placed:
             self._settle(queue, batch)
             queue.most = min(2 * queue.most, _native.MAX_BATCH_RECORDS)
-        with self._changed:
+        with self._lock:
             while queue.records and queue.records[0].future.is_done:
                 queue.waiting_bytes -= _bytes_of(queue.records.popleft())
             if not queue.records:
@@ -257,7 +265,7 @@ class Accumulator:
 
     def _fail(self, queue: _Queue, batch: _Batch, error: Exception) -> None:
         if isinstance(error, ShmqError):
-            error.__traceback__ = None  # it says all; its frames would keep mapped files for as long as the future lives
+            error.__traceback__ = None  # its frames would keep files mapped for as long as the future lives
         if not batch.records[0].future.is_done:
             name, count = f"{queue.name}-{queue.partition}", len(batch.records)
             _log.error("%d records for %s were not appended: %s", count, name, error)
@@ -275,15 +283,15 @@ class Accumulator:
     def _run(self) -> None:
         """Append the records of each partition when their time is up, without waiting for room in one of them."""
         while True:
-            with self._changed:
-                waiting = [queue for queue in self._queues.values() if queue.records and not queue.owner]
-                if self._closed and not any(queue.records for queue in self._queues.values()):
+            with self._lock:
+                queues = [queue for queue in self._queues.values() if queue.records]
+                if self._closed and not queues:
                     return
-                now = time.monotonic()
-                due = [queue for queue in waiting if self._due(queue) <= now]
-                if not due:
-                    nearest = min(map(self._due, waiting), default=None)
-                    self._changed.wait(None if nearest is None else min(nearest - now, threading.TIMEOUT_MAX))
+                times = [(self._due(queue), queue) for queue in queues if not queue.owner]
+            now = time.monotonic()
+            due = [queue for at, queue in times if at <= now]
+            if not due:
+                self._changed.wait(min((at for at, _ in times), default=math.inf) - now)
             for queue in due:
                 try:
                     self._drain(queue, now)
@@ -293,9 +301,7 @@ class Accumulator:
                     _log.exception("a callback of send() failed")
 
     def _due(self, queue: _Queue) -> float:
-        if self._abandoned or not queue.records:
-            return 0
-        return max(queue.records[0].added + self._linger_s, queue.retry_at)
+        return 0 if self._abandoned else max(queue.records[0].added + self._linger_s, queue.retry_at)
 
 
 def _bytes_of(record: _Waiting) -> int:

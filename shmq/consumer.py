@@ -86,7 +86,7 @@ class Consumer(Positions):
         return {reader.key for reader in self._readers if reader.paused}
 
     def wakeup(self) -> None:
-        """End the `poll` under way in another thread, or else the next one, with WakeupError. Also in signal handlers."""
+        """End the `poll` under way in another thread, or else the next one, with WakeupError; signal handlers may."""
         self._set_wakeup(self._process)
 
     # -- the broker --------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class Consumer(Positions):
             }
         }
 
-    def close(self, autocommit: bool = True, timeout_ms: float | None = None) -> None:
+    def close(self, autocommit: bool = True, timeout_ms: float | None = None) -> None:  # noqa: ARG002  # Kafka's
         """Let go of the partitions and the broker; a second time does nothing.
 
         Args:

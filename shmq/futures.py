@@ -22,22 +22,41 @@ from shmq.types import RecordMetadata
 _log = logging.getLogger(__name__)
 
 
+class Bell:
+    """Wakes one waiter; not lost if nobody waits yet.
+
+    Made of a C lock alone: what the threading module writes in Python (Condition, Event) is left locked for ever by an
+    error that a signal handler raises at the wrong moment. For the same reason `with` is used on C locks only.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        """Wake the waiter, or the next one."""
+        try:
+            self._lock.release()
+        except RuntimeError:  # rung already
+            return
+
+    def wait(self, timeout_s: float | None) -> bool:
+        """Wait for a ring; False if there was none in time."""
+        return self._lock.acquire(timeout=-1 if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX))
+
+
 class PendingRecord:
     """Resolved once, to a `RecordMetadata` or an error; safe from any thread."""
 
     def __init__(self) -> None:
-        self._done = threading.Event()
+        self.is_done = False
         self._lock = threading.RLock()  # a signal handler may come in while its own thread holds it
+        self._waiting: list[Bell] = []
         self._callbacks: list[Callable[[RecordMetadata], object]] = []
         self._errbacks: list[Callable[[BaseException], object]] = []
         self._pid = os.getpid()
         self.value: RecordMetadata | None = None
         self.exception: BaseException | None = None
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it is resolved."""
-        return self._done.is_set()
 
     def succeeded(self) -> bool:
         """Whether the record is in the log."""
@@ -61,7 +80,7 @@ class PendingRecord:
         timeout = checked_seconds(timeout)
         if not self.is_done and self._pid != os.getpid():
             raise ForkedError("future", self._pid, os.getpid())
-        if not self._done.wait(timeout):
+        if not self._wait(timeout):
             raise KafkaTimeoutError(f"the record was not appended within {timeout} s; call producer.flush()")
         if self.exception is not None:
             raise self.exception
@@ -81,7 +100,9 @@ class PendingRecord:
         with self._lock:
             if not self.is_done:
                 self.value, self.exception = value, error
-                self._done.set()
+                self.is_done = True
+        for bell in list(self._waiting):
+            bell.ring()
         self._run()
 
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
@@ -93,6 +114,16 @@ class PendingRecord:
             self.add_errback(lambda _: wake())
             yield from waiter
         return self.get(0)
+
+    def _wait(self, timeout_s: float | None) -> bool:
+        bell = Bell()
+        with self._lock:
+            if self.is_done:
+                return True
+            self._waiting.append(bell)
+        if not bell.wait(timeout_s):
+            self._waiting.remove(bell)
+        return self.is_done
 
     def _add(self, where: list[Any], function: Callable[[Any], object]) -> PendingRecord:
         with self._lock:

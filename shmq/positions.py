@@ -163,7 +163,7 @@ class Positions(_native.ConsumerCore):
     def offsets_for_times(
         self, timestamps: Mapping[TopicPartition, int], timeout_ms: float | None = None
     ) -> dict[TopicPartition, OffsetAndTimestamp | None]:
-        """Return for each partition the first record whose timestamp is not before the given one, None if there is none.
+        """Return for each partition the first record that is not older than the given time, None if there is none.
 
         Args:
             timestamps: Milliseconds since 1970, by partition.

@@ -10,23 +10,34 @@
 static __thread sigjmp_buf landing;
 static __thread volatile sig_atomic_t guarded;
 
-static struct sigaction previous;
+/* Who was there before us, oldest first. More than one where a library installed its handler over ours and we ours over
+ * that: then its handler may call ours again, and that second call goes to who was there before both. */
+#define MOST_BEFORE 4
+static struct sigaction before[MOST_BEFORE];
+static int before_count;
+static __thread int calls; /* of chain(), one within the other; one that was left by a jump counts until the next guard */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void chain(int number, siginfo_t *info, void *context) {
-    if (previous.sa_flags & SA_SIGINFO) {
-        previous.sa_sigaction(number, info, context);
+static void call(const struct sigaction *handler, int number, siginfo_t *info, void *context) {
+    if (handler->sa_flags & SA_SIGINFO) {
+        handler->sa_sigaction(number, info, context);
         return;
     }
-    if (previous.sa_handler == SIG_IGN && info->si_code <= 0)
+    if (handler->sa_handler == SIG_IGN && info->si_code <= 0)
         return; /* sent by kill(): it may be ignored; a real fault would only repeat */
-    if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
-        previous.sa_handler(number);
+    if (handler->sa_handler != SIG_DFL && handler->sa_handler != SIG_IGN) {
+        handler->sa_handler(number);
         return;
     }
     struct sigaction fallback = {.sa_handler = SIG_DFL};
     sigaction(SIGBUS, &fallback, NULL);
     raise(SIGBUS);
+}
+
+static void chain(int number, siginfo_t *info, void *context) {
+    int turn = calls++, newest = __atomic_load_n(&before_count, __ATOMIC_ACQUIRE) - 1;
+    call(&before[turn < newest ? newest - turn : 0], number, info, context);
+    calls = turn;
 }
 
 static void on_sigbus(int number, siginfo_t *info, void *context) {
@@ -45,7 +56,9 @@ void shmq_guard_install(void) {
         /* SA_NODEFER, because the handler is left by siglongjmp and the mask is not saved: saving it costs a call. */
         struct sigaction ours = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
         sigemptyset(&ours.sa_mask);
-        previous = now;
+        int place = before_count < MOST_BEFORE ? before_count : MOST_BEFORE - 1;
+        before[place] = now;
+        __atomic_store_n(&before_count, place + 1, __ATOMIC_RELEASE);
         sigaction(SIGBUS, &ours, NULL);
     }
     pthread_mutex_unlock(&lock);
@@ -61,6 +74,7 @@ int shmq_guarded(int (*function)(void *), void *argument, struct shmq_fail *fail
         return SHMQ_E_STORAGE;
     }
     guarded = 1;
+    calls = 0;
     /* The compiler may not move touches of mapped memory out of the guarded stretch. */
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     int result = function(argument);

@@ -182,7 +182,8 @@ static int poll_until(ConsumerObject *self, struct poll *poll, uint64_t began_ns
             /* fetch_min_bytes asks to wait for more, but no longer than fetch_max_wait_ms. */
             uint64_t patience = began_ns + (uint64_t)self->fetch_max_wait_ms * 1000000;
             until = patience < deadline_ns ? patience : deadline_ns;
-            if (poll->bytes >= self->fetch_min_bytes || poll->left <= 0 || poll->bytes >= self->fetch_max_bytes ||
+            /* The default of 1 means any record, also an empty one. */
+            if (self->fetch_min_bytes <= 1 || poll->bytes >= self->fetch_min_bytes || poll->left <= 0 || poll->bytes >= self->fetch_max_bytes ||
                 poll->failed)
                 return 0;
         }

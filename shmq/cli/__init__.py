@@ -70,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
+    if sys.stdout is None:
+        raise SystemExit("shmq: error: standard output is closed")
     try:
         status = cli.main(args=arguments, prog_name="shmq", standalone_mode=False)
     except click.ClickException as error:

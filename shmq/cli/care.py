@@ -13,6 +13,7 @@ from dataclasses import asdict
 import click
 
 from shmq.cli.output import print_table
+from shmq.errors import BrokerNotFoundError
 from shmq.store import Finding, GcReport, broker_directory, collect, collect_all, open_broker, verify
 
 
@@ -44,19 +45,25 @@ def verify_files(broker: str | None, topics: tuple[str, ...], as_json: bool) -> 
 
 
 @click.command("gc")
-@click.option("--all", "every", is_flag=True, help="Also what brokers left whose directory is gone.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def collect_garbage(broker: str | None, every: bool, as_json: bool) -> int:
-    """Remove what dead processes left: unfinished topics, orphaned segments, shared memory and semaphores."""
+def collect_garbage(broker: str | None, as_json: bool) -> int:
+    """Remove what dead processes and brokers left: unfinished topics, orphaned segments, shared memory, semaphores.
+
+    With --broker, what was left there. Else that of all brokers of this user, also of those whose directory is gone.
+    """
     report = GcReport()
-    opened = open_broker(broker_directory(broker), create=False) if not every or broker else None
-    if opened is not None:
+    try:
+        opened = open_broker(broker_directory(broker), create=False)
+    except BrokerNotFoundError:
+        if broker is not None:
+            raise
+    else:
         try:
             report.add(collect(opened))
         finally:
             opened.close()
-    if every:
+    if broker is None:
         report.add(collect_all())
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))

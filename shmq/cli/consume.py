@@ -8,6 +8,7 @@ Sits: over `Consumer`.
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterator
 
@@ -15,7 +16,7 @@ import click
 
 from shmq import Consumer, ConsumerRecord, TopicPartition
 from shmq.cli.output import record_line
-from shmq.errors import UnknownTopicOrPartitionError
+from shmq.errors import OffsetOutOfRangeError, UnknownTopicOrPartitionError
 
 
 @click.command()
@@ -63,11 +64,11 @@ def consume(
         places = _places(consumer, topic, partitions)
         consumer.assign(places)
         if offset is not None:
-            consumer.seek(places[0], offset)
+            _seek_to_offset(consumer, places[0], offset)
         if since_ms is not None:
             _seek_to_time(consumer, places, since_ms)
         records = _followed(consumer, timeout_ms) if follow else _present(consumer, places)
-        separator = key_separator.encode()
+        separator = os.fsencode(key_separator)
         for count, record in enumerate(records, 1):
             if as_json:
                 sys.stdout.buffer.write(record_line(record).encode() + b"\n")
@@ -82,6 +83,13 @@ def _places(consumer: Consumer, topic: str, partitions: tuple[int, ...]) -> list
     if numbers is None:
         raise UnknownTopicOrPartitionError(topic)
     return [TopicPartition(topic, number) for number in partitions or sorted(numbers)]
+
+
+def _seek_to_offset(consumer: Consumer, place: TopicPartition, offset: int) -> None:
+    begin, end = consumer.beginning_offsets([place])[place], consumer.end_offsets([place])[place]
+    if not begin <= offset <= end:
+        raise OffsetOutOfRangeError(*place, offset, begin, end)
+    consumer.seek(place, offset)
 
 
 def _seek_to_time(consumer: Consumer, places: list[TopicPartition], since_ms: int) -> None:

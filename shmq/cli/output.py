@@ -12,9 +12,6 @@ import binascii
 import json
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from shmq import ConsumerRecord
 
 
@@ -60,6 +57,9 @@ def record_line(record: ConsumerRecord) -> str:
 
 def print_table(title: str, heads: list[str], rows: list[list[str]]) -> None:
     """Print rows; columns whose head ends in a space are aligned to the right."""
+    from rich.console import Console  # a tenth of a second that only tables need
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left")
     for head in heads:
         table.add_column(head.strip(), justify="right" if head.endswith(" ") else "left", overflow="fold")

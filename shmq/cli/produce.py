@@ -8,6 +8,7 @@ Sits: over `Producer`.
 from __future__ import annotations
 
 import json
+import os
 from typing import IO, Any
 
 import click
@@ -15,6 +16,7 @@ import click
 from shmq import Producer
 from shmq.cli.output import from_json
 
+LARGEST_RECORD_BYTES = 2**31 - 1
 _FIELDS = {"key", "value", "headers", "partition", "timestamp", "topic", "offset"}
 
 
@@ -29,7 +31,8 @@ _FIELDS = {"key", "value", "headers", "partition", "timestamp", "topic", "offset
     "as_json",
     is_flag=True,
     help='Each line is an object with "value" and perhaps "key", "headers" ([[name, value]]), "partition" and '
-    '"timestamp"; bytes are text or {"base64": text}. "topic" and "offset", as `consume --json` prints them, are passed over.',
+    '"timestamp"; bytes are text or {"base64": text}. "topic" and "offset" are passed over, so that what '
+    "`consume --json` prints can be sent again.",
 )
 @click.option("--create/--no-create", default=True, help="Whether to create a topic that does not exist.")
 @click.option("--quiet", is_flag=True, help="Do not print how many records were sent.")
@@ -48,7 +51,10 @@ def produce(
     """Send each line of the input to TOPIC as a record. A line is in the log before the next one is read."""
     shared = [_header(each) for each in headers]
     sent = 0
-    with Producer(bootstrap_servers=broker, allow_auto_create_topics=create) as producer:
+    # The topic's own limit is the one that counts.
+    with Producer(
+        bootstrap_servers=broker, allow_auto_create_topics=create, max_request_size=LARGEST_RECORD_BYTES
+    ) as producer:
         producer.partitions_for(topic)
         try:
             for line in source:
@@ -58,7 +64,7 @@ def produce(
                     record["partition"] = partition
                 producer.send(topic, **record)
                 sent += 1
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise click.ClickException(f"line {sent + 1}: {error}; {sent} records were sent before it") from error
     if not quiet:
         click.echo(f"{sent} records sent to {topic}", err=True)
@@ -68,14 +74,14 @@ def _header(text: str) -> tuple[str, bytes]:
     name, equals, value = text.partition("=")
     if not equals:
         raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--header")
-    return name, value.encode()
+    return name, os.fsencode(value)
 
 
 def _from_line(line: bytes, key_separator: str | None) -> dict[str, Any]:
     value = line.removesuffix(b"\n")
     if key_separator is None:
         return {"value": value}
-    key, found, rest = value.partition(key_separator.encode())
+    key, found, rest = value.partition(os.fsencode(key_separator))
     if not found:
         raise ValueError(f"the key separator {key_separator!r} is not in it")
     return {"key": key, "value": rest}

@@ -14,7 +14,7 @@ import click
 
 from shmq import Admin, ConfigResource, ConfigResourceType
 from shmq.cli.output import print_table
-from shmq.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from shmq.errors import TopicAlreadyExistsError
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _configs = click.option(
@@ -73,20 +73,22 @@ def list_topics(broker: str | None, as_json: bool) -> None:
 @click.argument("names", nargs=-1)
 @_as_json
 @click.pass_obj
-def describe(broker: str | None, names: tuple[str, ...], as_json: bool) -> None:
+def describe(broker: str | None, names: tuple[str, ...], as_json: bool) -> int:
     """Show partitions, offsets, sizes and options of topics, all by default."""
     with Admin(bootstrap_servers=broker) as admin:
         described = admin.describe_topics(names or None)
-        missing = [each["name"] for each in described if each["error_code"]]
-        if missing and names:
-            raise UnknownTopicOrPartitionError(missing[0])
+        damaged = [each for each in described if each["error_code"]]
+        described = [each for each in described if not each["error_code"]]
         for each in described:
             each["configs"] = _options(admin, each["name"])
     if as_json:
         click.echo(json.dumps(described, default=str, indent=2))
-        return
-    for each in described:
-        _print_topic(each)
+    else:
+        for each in described:
+            _print_topic(each)
+    for each in damaged:
+        click.echo(f"shmq: error: {each['name']}: {each['error_message']}", err=True)
+    return 1 if damaged else 0
 
 
 @topics.command()

@@ -55,7 +55,7 @@ class TopicConfig:
     retention_ms: int = option(
         7 * 24 * 60 * 60 * 1000,
         Number(-1, INT64_MAX, "ms"),
-        "With `retention=delete`, a segment is dropped, when a new one is begun, once it and its newest record are older; "
+        "With `retention=delete`, a segment is dropped, when a new one is begun, once it and its records are older; "
         "-1 is never.",
     )
     retention: str = option(

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
-import tempfile
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from shmq.demo.count import count_names
 from shmq.demo.race import race
 from shmq.demo.report import print_counts, print_race
 from shmq.demo.source import Source, find_files
-from shmq.store import broker_directory, collect_instance, open_broker
+from shmq.store import temporary_broker
 
 PARTITIONS = 4
 
@@ -38,8 +39,12 @@ def run(broker: str | None, directory: Path | None, pattern: str, workers: int, 
         rounds: How often each side of the race runs.
     """
     console = Console()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that everything is removed then too
     source = find_files(directory, pattern)
     console.print(f"{len(source.files):,} files, {source.total_bytes / 1e6:.1f} MB: {pattern} below {source.directory}")
+    if storage == "memory" and shutil.disk_usage("/dev/shm").free < 2 * _needed_bytes(source, workers):
+        console.print("/dev/shm is too small for this: topics on disk instead")
+        storage = "disk"
     with _broker(broker) as address, _topics(address, source, storage) as (files_topic, counts_topic):
         counted = count_names(address, files_topic, counts_topic, source, workers, PARTITIONS)
         print_counts(console, counted, source)
@@ -55,22 +60,14 @@ def run(broker: str | None, directory: Path | None, pattern: str, workers: int, 
     return 0
 
 
-@contextlib.contextmanager
-def _broker(address: str | None) -> Iterator[str]:
+def _broker(address: str | None) -> contextlib.AbstractContextManager[str]:
     """The broker to use; one of our own is removed with everything it has in /dev/shm."""
-    if address is not None:
-        yield address
-        return
-    parent = tempfile.mkdtemp(prefix="shmq-demo-")
-    own = f"shm://{parent}/broker"
-    try:
-        yield own
-    finally:
-        opened = open_broker(broker_directory(own))
-        instance = opened.identity.instance
-        opened.close()
-        shutil.rmtree(parent)
-        collect_instance(instance)
+    return temporary_broker("shmq-demo-") if address is None else contextlib.nullcontext(address)
+
+
+def _needed_bytes(source: Source, workers: int) -> int:
+    """What the rings of one part of the demo take at most."""
+    return max(PARTITIONS + 1, workers) * int(topic_configs(source, "memory")["retention_bytes"])
 
 
 @contextlib.contextmanager
@@ -90,9 +87,9 @@ def _topics(address: str, source: Source, storage: str) -> Iterator[tuple[str, s
 
 def topic_configs(source: Source, storage: str) -> dict[str, str]:
     """Options of a topic whose segments hold the largest file many times over."""
-    largest = max(len(each) for each in source.contents) + 4096
+    largest = 4 * max(len(each) for each in source.contents) + 4096  # what is counted in a file may be larger than it
     segment_bytes = 8 << 20
-    while segment_bytes < 4 * largest:
+    while segment_bytes < 2 * largest:
         segment_bytes *= 2
     return {
         "storage": storage,

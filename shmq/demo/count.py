@@ -8,6 +8,7 @@ Sits: over the workers.
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections import Counter
@@ -42,7 +43,7 @@ def count_names(
     Raises:
         WorkerDiedError: a worker ended too early, or nothing came for a minute.
     """
-    limit = 64 * max(map(len, source.contents)) + (1 << 20)
+    limit = 4 * max(map(len, source.contents)) + (1 << 20)
     shares = [list(range(number, partitions, workers)) for number in range(min(workers, partitions))]
     began = time.perf_counter()
     with crew(tokenize_files, [(address, files_topic, counts_topic, share, limit) for share in shares]) as processes:
@@ -63,7 +64,7 @@ def count_names(
             join(processes)
             for records in consumer.poll(timeout_ms=0).values():  # the workers have ended: is there anything twice?
                 for record in records:
-                    counted.seen[record.key.decode()] += 1
+                    counted.seen[os.fsdecode(record.key)] += 1
     _check(source, counted)
     return counted
 
@@ -86,7 +87,7 @@ class _Sender(threading.Thread):
         address, topic, source, partitions, limit = self._arguments
         with Producer(bootstrap_servers=address, max_request_size=limit) as producer:
             for name, data in zip(source.files, source.contents, strict=True):
-                producer.send(topic, data, key=name.encode())
+                producer.send(topic, data, key=os.fsencode(name))
             for partition in range(partitions):
                 producer.send(topic, b"", headers=[END], partition=partition)
 
@@ -103,7 +104,7 @@ def _merge(
         for records in consumer.poll(timeout_ms=200).values():
             progressed = time.monotonic()
             for record in records:
-                yield _take(record.key.decode(), record.value, source, counted)
+                yield _take(os.fsdecode(record.key), record.value, source, counted)
         if time.monotonic() - progressed > PATIENCE_S:
             missing = len(source.files) - len(counted.seen)
             raise WorkerDiedError(f"no result for {PATIENCE_S:.0f} s; {missing} files are missing")

@@ -39,7 +39,12 @@ def find_files(directory: Path | None, pattern: str) -> Source:
         IllegalArgumentError: there is none.
     """
     root = Path(sysconfig.get_path("stdlib")) if directory is None else directory
-    paths = sorted(path for path in root.rglob(pattern) if path.is_file() and not _INSTALLED & set(path.parts))
+    try:
+        found = sorted(path for path in root.rglob(pattern) if path.is_file())
+    except (NotImplementedError, ValueError) as error:
+        raise IllegalArgumentError(f"--glob {pattern!r}: {error}") from None
+    installed = _INSTALLED if directory is None else set()
+    paths = [path for path in found if not installed & set(path.relative_to(root).parts)]
     if not paths:
         raise IllegalArgumentError(f"no file below {root} matches {pattern!r}; see --input and --glob")
     files = [str(path.relative_to(root)) for path in paths]

@@ -11,20 +11,25 @@ import hashlib
 import io
 import json
 import keyword
-import math
+import multiprocessing
 import signal
+import sys
 import tokenize
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
+from queue import Empty
 from typing import Any
 
 from shmq import Consumer, ConsumerRecord, Producer, TopicPartition
 
 END = ("end", b"")
 """The header of the last record of a partition."""
+
+PARENT_LOOK_S = 2.0
+"""How often a worker that waits looks whether its parent is alive."""
 
 
 def names_in(data: bytes) -> tuple[Counter[str], str]:
@@ -67,7 +72,26 @@ def receive_from_queue(queue: Queue[Any], checksums: list[int], parent: Connecti
     """The same, from a multiprocessing.Queue."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent.send("ready")
-    parent.send(_checked(iter(queue.get, None), checksums))
+    parent.send(_checked(_until_none(queue), checksums))
+
+
+def check_parent() -> None:
+    """End this worker if its parent is gone: nobody will ever send it the rest."""
+    parent = multiprocessing.parent_process()
+    if parent is None or not parent.is_alive():
+        sys.exit(1)
+
+
+def _until_none(queue: Queue[Any]) -> Iterator[tuple[int, bytes]]:
+    while True:
+        try:
+            record = queue.get(timeout=PARENT_LOOK_S)
+        except Empty:
+            check_parent()
+            continue
+        if record is None:
+            return
+        yield record
 
 
 def _checked(records: Iterator[tuple[int, bytes]], checksums: list[int]) -> tuple[Counter[int], int]:
@@ -84,7 +108,8 @@ def _until_end(consumer: Consumer, places: list[TopicPartition]) -> Iterator[Con
     open_places = set(places)
     consumer.assign(places)
     while open_places:
-        for place, records in consumer.poll(timeout_ms=math.inf).items():
+        check_parent()
+        for place, records in consumer.poll(timeout_ms=PARENT_LOOK_S * 1000).items():
             for record in records:
                 if record.headers == [END]:
                     open_places.discard(place)

@@ -7,11 +7,12 @@ Sits: over config and the native core; under the clients, which ask it where a t
 
 from __future__ import annotations
 
-from . import doorbells  # importing it gives the native core its hooks
+from . import doorbells as doorbells  # importing it gives the native core its hooks
 from .address import broker_directory
 from .broker import Broker, open_broker
 from .gc import GcReport, collect, collect_all, collect_instance
 from .meta import TopicMeta
+from .temporary import temporary_broker
 from .topics import Topics
 from .verify import Finding, verify
 
@@ -26,5 +27,6 @@ __all__ = [
     "collect_all",
     "collect_instance",
     "open_broker",
+    "temporary_broker",
     "verify",
 ]

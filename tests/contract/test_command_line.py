@@ -212,12 +212,12 @@ def test_verify_passes_a_healthy_broker_and_names_what_is_broken(shmq, tmp_path)
     assert "CRC32C" in finding["problem"]
 
 
-def test_gc_removes_what_a_death_left_and_says_so(shmq, tmp_path):
+def test_gc_removes_what_a_death_left_and_says_so(shmq, tmp_path, address):
     shmq("topics", "create", "t")
     left = tmp_path / "broker" / "creating" / "0123456789abcdef"
     left.mkdir()
 
-    done = shmq("gc")
+    done = shmq("--broker", address, "gc")
 
     assert done.returncode == 0
     assert not left.exists()

@@ -24,7 +24,7 @@ from ledger import Seen, make_value, read_value
 
 from shmq import Consumer, Producer, TopicPartition, _native
 
-DEADLINE_S = 20.0
+DEADLINE_S = 5.0
 KILLED, STOPPED, ENDED = "killed", "stopped", "ended"
 
 
@@ -129,11 +129,6 @@ class Writer:
             self._producer.send(topic, make_value("writer", index, size)).get(timeout=DEADLINE_S)
             self._sent[topic] = index + 1
         return self._sent.get(topic, 0)
-
-    def forget(self, topic: str) -> None:
-        """That topic is gone; another of its name begins anew."""
-        self._sent.pop(topic, None)
-        self._producer._forget()
 
     def __enter__(self) -> Writer:
         return self

@@ -76,7 +76,7 @@ def _consumer(act: Act) -> Consumer:
     return Consumer(bootstrap_servers=act.address, auto_offset_reset="earliest", spin_us=0)
 
 
-def append_first(act: Act) -> None:
+def append(act: Act) -> None:
     with _producer(act) as producer:
         producer.partitions_for(act.topic)
         act.arm()
@@ -84,17 +84,9 @@ def append_first(act: Act) -> None:
         act.disarm()
 
 
-def append(act: Act) -> None:
-    with _producer(act) as producer:
-        act.send(producer)
-        act.arm()
-        act.send(producer)
-        act.disarm()
-
-
 def append_batch(act: Act) -> None:
     with _producer(act) as producer:
-        act.send(producer)
+        producer.partitions_for(act.topic)
         act.arm()
         act.send_many(producer, 5)
         act.disarm()
@@ -230,6 +222,11 @@ def full_ring(stage: Stage, topic: str) -> None:
     stage.write(topic, 4, HALF)
 
 
+def full_ring_that_was_read(stage: Stage, topic: str) -> None:
+    full_ring(stage, topic)
+    stage.watch(topic)
+
+
 def full_ring_with_waiting_writer(stage: Stage, topic: str) -> None:
     full_ring(stage, topic)
     stage.writer.cast("send", topic, 1, HALF)
@@ -239,8 +236,7 @@ def full_ring_with_waiting_writer(stage: Stage, topic: str) -> None:
 
 def read_ring(stage: Stage, topic: str) -> None:
     """Two full segments that the watcher has read, and that a dead reader has not."""
-    full_ring(stage, topic)
-    stage.watch(topic)
+    full_ring_that_was_read(stage, topic)
     victim = Victim(lambda: join_readers(Act(stage.address, topic, 1, signal.SIGKILL, "readers.joined.after")))
     assert victim.wait() == KILLED
     victim.close()
@@ -249,14 +245,10 @@ def read_ring(stage: Stage, topic: str) -> None:
 def claim_of_the_dead(stage: Stage, topic: str) -> None:
     """Two records and the claim of a producer that is gone."""
     stage.write(topic, 2)
-    victim = Victim(lambda: append_first(Act(stage.address, topic, 1, signal.SIGKILL, CLAIM_POINT)))
+    victim = Victim(lambda: append(Act(stage.address, topic, 1, signal.SIGKILL, CLAIM_POINT)))
     assert victim.wait() == KILLED
     victim.close()
     stage.write(topic, 2)
-
-
-def full_expired_segment(stage: Stage, topic: str) -> None:
-    stage.write(topic, 4, HALF)
 
 
 # -- what happens meanwhile ------------------------------------------------------------------------------------------
@@ -290,13 +282,13 @@ def is_anyone_waiting(stage: Stage, topic: str, bitmap_pos: int) -> bool:
 
 
 SCENARIOS = {
-    "first append": Scenario(append_first),
+    "first append": Scenario(append),
     "append": Scenario(append, watcher_asleep),
     "batch": Scenario(append_batch, watcher_asleep, batch=5),
     "lingering batch": Scenario(append_lingering, batch=5),
     "roll": Scenario(roll),
-    "roll that retires": Scenario(roll_far, full_ring, configs=FEW),
-    "roll over expired segments": Scenario(roll_far, full_expired_segment, configs={"retention_ms": 1}),
+    "roll that retires": Scenario(roll_far, full_ring_that_was_read, configs=FEW),
+    "roll over expired segments": Scenario(roll_far, full_ring_that_was_read, configs={"retention_ms": 1}),
     "roll that passes a dead reader": Scenario(roll_far, read_ring, configs=CONSUMED),
     "append of one taken for dead": Scenario(
         append_when_taken_for_dead, meanwhile=heal_it, configs={"segment_bytes": 18 << 20}, must="retried 1"

@@ -41,6 +41,7 @@ class Stage:
             self.watcher = self._actor(lambda: Watcher(address))
             self._actors = self._actors.pop_all()
         self.asleep = self.writing = False
+        self._runs = 0
         self._ledger = Ledger()
         self.reached: set[str] = set()
 
@@ -83,7 +84,8 @@ class Stage:
 
     def _run(self, nth: int, number: int) -> tuple[str, bool]:
         """One victim: how it ended, and whether the scenario went as it must."""
-        topic = "t"
+        self._runs += 1
+        topic = f"run-{self._runs}"
         claim_timeout_ms = STOP_MS if number == signal.SIGSTOP else STILL_MS
         configs = {"storage": "memory", "segment_bytes": SEGMENT_BYTES, "retention_bytes": 8 * SEGMENT_BYTES}
         self._admin.create_topics({topic: {"configs": configs | {"claim_timeout_ms": claim_timeout_ms} | self._scenario.configs}})
@@ -109,7 +111,6 @@ class Stage:
         finally:
             victim.close()
         self._admin.delete_topics([topic])
-        self.writer.call("forget", topic)
         return outcome, self._scenario.must in victim.told
 
     def _go_on(self, topic: str, victim: Victim) -> None:

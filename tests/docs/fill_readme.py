@@ -1,4 +1,4 @@
-"""Write the options tables into the README: `python tests/docs/fill_readme.py`. A test checks that they are up to date."""
+"""Write the options tables into the README: `python tests/docs/fill_readme.py`; a test checks that this was done."""
 
 from __future__ import annotations
 

@@ -63,7 +63,10 @@ class Specimen:
         self.procs_bytes = self.procs.read_bytes()
 
     def close(self) -> None:
+        """Take away what the broker has outside its directory."""
         shutil.rmtree(self.memory_directory, ignore_errors=True)
+        for bell in Path("/dev/shm").glob(f"sem.shmq-{self.instance:016x}-*"):
+            bell.unlink(missing_ok=True)
 
     def restore(self, topic: Topic) -> None:
         """Every file of the topic, and the procs file, as they were, in new inodes."""

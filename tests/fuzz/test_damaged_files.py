@@ -19,7 +19,7 @@ from mutations import KINDS
 CHILD = Path(__file__).with_name("child.py")
 QUICK_CASES, QUICK_SANITIZED_CASES = 60, 25
 LONG_CASES, LONG_SANITIZED_CASES = 5000, 1500
-DEADLINE_S = 60
+DEADLINE_S = 150
 LONG_DEADLINE_S = 1800
 FIRST = int(os.environ.get("SHMQ_FUZZ_FIRST", int(time.time()) // 86400 * 100_000))
 
