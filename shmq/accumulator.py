@@ -15,7 +15,6 @@ import os
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing import util
@@ -74,7 +73,7 @@ class _Queue:
 
     name: str
     partition: int
-    records: deque[_Waiting] = field(default_factory=deque)
+    records: list[_Waiting] = field(default_factory=list)
     waiting_bytes: int = 0
     batch: _Batch | None = None
     most: int = _native.MAX_BATCH_RECORDS
@@ -198,7 +197,7 @@ class Accumulator:
                     raise _late(queue)
                 queue.free.wait(left)
             while queue.records and not last.is_done:
-                if not self._step(queue, deadline):
+                if not self._step(queue, deadline) and deadline is not None:
                     raise _late(queue)
         finally:
             if queue.owner == me:
@@ -218,7 +217,7 @@ class Accumulator:
         if batch is None:
             with self._lock:
                 first = queue.records[0]
-                records = list(itertools.islice(queue.records, queue.most))
+                records = queue.records[: queue.most]  # in one step, even if a signal handler sends in it
             records = list(itertools.takewhile(lambda record: record.topic is first.topic, records))
             now = time.monotonic()
             expires = min(now + self._max_block_s, first.added + self._delivery_timeout_s)
@@ -236,16 +235,17 @@ class Accumulator:
                     queue.batch = None
                     return True
                 self._fail(queue, batch, error)
-            except Exception as error:
+            except ShmqError as error:  # any other is a signal handler's, and nothing was appended
                 self._fail(queue, batch, error)
         if batch.placed:
             self._settle(queue, batch)
             queue.most = min(2 * queue.most, _native.MAX_BATCH_RECORDS)
         with self._lock:
-            while queue.records and queue.records[0].future.is_done:
-                queue.waiting_bytes -= _bytes_of(queue.records.popleft())
+            done = list(itertools.takewhile(lambda record: record.future.is_done, queue.records))
+            del queue.records[: len(done)]
+            queue.waiting_bytes -= sum(map(_bytes_of, done))
             if not queue.records:
-                queue.waiting_bytes = 0  # in case that a signal handler's send came into the arithmetic
+                queue.waiting_bytes = 0  # in case that a signal handler came into the arithmetic
         queue.batch = None
         return True
 
@@ -298,6 +298,7 @@ class Accumulator:
                 except KafkaTimeoutError:
                     queue.retry_at = time.monotonic() + _RETRY_S
                 except BaseException:  # what a user's callback raised; whoever sends next must still be served
+                    queue.retry_at = time.monotonic() + _RETRY_S
                     _log.exception("a callback of send() failed")
 
     def _due(self, queue: _Queue) -> float:

@@ -272,9 +272,7 @@ class Producer(_native.ProducerCore):
         self._sent += count  # no call in between: no other thread either
         self._sent_bytes += size
 
-    def _append_split(
-        self, handle: _native.Topic, partition: int, rows: list[Any], done: list[BatchMetadata]
-    ) -> None:
+    def _append_split(self, handle: _native.Topic, partition: int, rows: list[Any], done: list[BatchMetadata]) -> None:
         """Append rows as one batch, or as halves where a segment cannot hold them all."""
         placed: list[Placed] = []
         try:

@@ -133,7 +133,9 @@ class BrokerUnderTest:
 
     def consumer(self, *topics: str, **configs: Any) -> Consumer:
         """A consumer of this broker; of all that is there unless told otherwise."""
-        return self._kept(Consumer(*topics, **{"auto_offset_reset": "earliest", **configs}, bootstrap_servers=self.address))
+        return self._kept(
+            Consumer(*topics, **{"auto_offset_reset": "earliest", **configs}, bootstrap_servers=self.address)
+        )
 
     def read(self, topic: str = "t", **configs: Any) -> list[Any]:
         """All records of a topic, partition by partition."""

@@ -169,9 +169,7 @@ static int follow(struct shmq_reader *reader) {
     return SHMQ_OK;
 }
 
-/* The segment that comes next was retired, and with it mostly the reader's place: E_OUT_OF_RANGE. But one without
- * records leaves the place where it was: OK, the reader stands in a later segment. */
-static int pass_by(struct shmq_reader *reader) {
+int shmq_reader_pass_by(struct shmq_reader *reader) {
     uint64_t begin, end, retired = reader->segment.header ? reader->segment.seq + 1 : 0;
     int result = shmq_reader_bounds(reader, &begin, &end);
     if (result != SHMQ_OK)
@@ -205,7 +203,7 @@ int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint3
             break;
         result = follow(reader);
         if (result == SHMQ_E_OUT_OF_RANGE)
-            result = pass_by(reader);
+            result = shmq_reader_pass_by(reader);
     } while (result == SHMQ_OK);
     if (fetch.wake)
         shmq_doorbell_ring_all(reader->partition->process, fetch.woken);

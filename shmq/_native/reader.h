@@ -53,6 +53,10 @@ int shmq_reader_bounds(struct shmq_reader *reader, uint64_t *begin, uint64_t *en
 int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint32_t most, uint64_t most_bytes,
                       uint32_t *count);
 
+/* The segment that comes next was retired, and with it mostly the reader's place: E_OUT_OF_RANGE. But one without records
+ * leaves the place where it was: OK, the reader stands in a later segment. E_CORRUPT: older ones were not retired. */
+int shmq_reader_pass_by(struct shmq_reader *reader);
+
 /* Is there news, without moving? A claim that blocks this reader is none; with `settled` no claim is, since it will mostly be
  * committed in a moment. Cheap enough to spin on. */
 bool shmq_reader_has_news(struct shmq_reader *reader, bool settled);

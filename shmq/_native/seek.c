@@ -158,9 +158,12 @@ static int skip_old_segments(struct shmq_reader *reader, int64_t timestamp_ms) {
         if (max > (uint64_t)timestamp_ms)
             return SHMQ_OK;
         result = shmq_segment_map_seq(reader->partition, reader->segment.seq + 1, &reader->segment, &reader->fail);
+        if (result == SHMQ_OK)
+            shmq_reader_stand_at(reader, 0, 0);
+        else if (result == SHMQ_E_OUT_OF_RANGE)
+            result = shmq_reader_pass_by(reader);
         if (result != SHMQ_OK)
             return result;
-        shmq_reader_stand_at(reader, 0, 0);
     }
     return SHMQ_OK;
 }

@@ -111,6 +111,7 @@ class ProducerConfig(ClientConfig):
         "Longest wait for another administrator of the same broker when a topic is made by sending to it.",
     )
     metrics_enabled: bool = option(True, Boolean(), "Whether `metrics()` counts anything.")
+
     @classmethod
     def _related(cls, given: dict[str, Any]) -> dict[str, Any]:
         """As in kafka-python, asking for idempotence and against it is an error; by default it yields."""

@@ -248,9 +248,7 @@ def test_the_demo_counts_and_races_the_files_of_a_directory(tmp_path):
 
 
 def test_the_demo_fails_clearly_without_files(tmp_path):
-    done = subprocess.run(
-        command("demo", "--input", str(tmp_path)), capture_output=True, text=True, timeout=DEADLINE_S
-    )
+    done = subprocess.run(command("demo", "--input", str(tmp_path)), capture_output=True, text=True, timeout=DEADLINE_S)
 
     assert done.returncode == 1
     assert "no file below" in done.stderr

@@ -157,7 +157,7 @@ def test_a_full_partition_does_not_hold_up_the_others(broker, wait_until):
 
 def test_close_that_gives_up_resolves_every_future_with_an_error(broker):
     fill(broker)
-    producer = broker.producer(linger_ms=FOREVER_MS)
+    producer = broker.producer(linger_ms=FOREVER_MS, batch_size=100_000)
     futures = [producer.send("q", b"y" * 10_000) for _ in range(3)]
 
     with pytest.raises(errors.KafkaTimeoutError):

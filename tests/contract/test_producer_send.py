@@ -21,7 +21,17 @@ from shmq.partitioner import partition_of_key
         (("t", b"v", b"k", [("h", b"x")], 1, 1234), {}),
         (("t",), {"value": b"v", "key": b"k", "headers": [("h", b"x")], "partition": 1, "timestamp_ms": 1234}),
         (("t", b"v"), {"timestamp_ms": 1234, "partition": 1, "headers": (("h", b"x"),), "key": b"k"}),
-        ((), {"topic": "t", "value": b"v", "key": b"k", "headers": iter([("h", b"x")]), "partition": 1, "timestamp_ms": 1234}),
+        (
+            (),
+            {
+                "topic": "t",
+                "value": b"v",
+                "key": b"k",
+                "headers": iter([("h", b"x")]),
+                "partition": 1,
+                "timestamp_ms": 1234,
+            },
+        ),
         (("t", b"v", b"k", [("h", b"x")], np.int64(1), np.int64(1234)), {}),
     ],
 )
@@ -90,7 +100,11 @@ def test_a_record_may_have_no_value_or_no_key_but_not_neither(broker, linger_ms)
     with pytest.raises(ValueError, match="needs a value or a key"):
         producer.send("t")
 
-    assert (tombstone.serialized_key_size, tombstone.serialized_value_size, tombstone.serialized_header_size) == (1, -1, -1)
+    assert (tombstone.serialized_key_size, tombstone.serialized_value_size, tombstone.serialized_header_size) == (
+        1,
+        -1,
+        -1,
+    )
     assert (bare.serialized_key_size, bare.serialized_value_size) == (-1, 1)
     first, second = broker.read()
     assert (first.key, first.value, first.serialized_value_size, first.headers) == (b"k", None, -1, [])
@@ -110,7 +124,9 @@ def test_headers_keep_order_doubles_unicode_and_none(broker, linger_ms):
 
 
 @pytest.mark.parametrize("linger_ms", [0, 5])
-@pytest.mark.parametrize("headers", [5, "ab", ["ab"], [("a", "b")], [(b"a", b"b")], [("a",)], {"a": b"b"}, [("a", b"b", 1)]])
+@pytest.mark.parametrize(
+    "headers", [5, "ab", ["ab"], [("a", "b")], [(b"a", b"b")], [("a",)], {"a": b"b"}, [("a", b"b", 1)]]
+)
 def test_headers_of_a_wrong_type_are_refused_and_nothing_is_appended(broker, linger_ms, headers):
     place = broker.create()
     producer = broker.producer(linger_ms=linger_ms)
@@ -160,7 +176,11 @@ def test_create_time_is_the_senders(broker, linger_ms):
     producer = broker.producer(linger_ms=linger_ms)
     before = time.time_ns() // 1_000_000
 
-    futures = [producer.send("t", b"a", timestamp_ms=5), producer.send("t", b"b"), producer.send("t", b"c", timestamp_ms=0)]
+    futures = [
+        producer.send("t", b"a", timestamp_ms=5),
+        producer.send("t", b"b"),
+        producer.send("t", b"c", timestamp_ms=0),
+    ]
 
     stamps = [future.get(10).timestamp for future in futures]
     after = time.time_ns() // 1_000_000

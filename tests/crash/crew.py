@@ -161,6 +161,10 @@ class Watcher:
         self._fresh = self._read(lambda: self._healed() > 0, timeout_s, poll_ms=0)
         return self._healed()
 
+    def catch_up(self) -> None:
+        """Poll once more: what an earlier poll gave has been processed then."""
+        self._take(0)
+
     def sleep_until_record(self) -> None:
         """Poll once, asleep until a record comes."""
         self._take(2000)
@@ -236,6 +240,12 @@ class Act:
         """The next values of "victim"."""
         return [make_value("victim", self._sent + each) for each in range(count)]
 
+    def wait_for_go(self) -> None:
+        """Wait until the stage lets it go on."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        self.tell("waiting for go")
+        assert signal.sigtimedwait([signal.SIGUSR1], DEADLINE_S)
+
     def in_thread(self, function: Callable[[], object]) -> None:
         """Call it in another thread and wait for that."""
         thread = threading.Thread(target=function)
@@ -274,13 +284,12 @@ class Victim:
         self.sent = 0
         self.seen: list[Seen] = []
         self.told = ""
-        self._is_gone = False
+        self._is_gone = self._went_on = False
 
     def wait(self, timeout_s: float = DEADLINE_S) -> str:
         """Wait until it is KILLED or STOPPED at its point, or has ENDED well; else fail."""
-        point = self.point
         deadline = time.monotonic() + timeout_s
-        while self.point == point and self._read_line(max(0.0, deadline - time.monotonic())):
+        while (self.point is None or self._went_on) and self._read_line(max(0.0, deadline - time.monotonic())):
             pass
         status = reap(self.pid, os.WUNTRACED)
         if os.WIFSTOPPED(status):
@@ -299,9 +308,14 @@ class Victim:
             pass
         return self.point is not None or f"\n{word}" in f"\n{self.told}"
 
+    def go(self) -> None:
+        """End its `wait_for_go`."""
+        os.kill(self.pid, signal.SIGUSR1)
+
     def go_on(self) -> None:
         """SIGCONT."""
         os.kill(self.pid, signal.SIGCONT)
+        self._went_on = True
 
     def close(self) -> None:
         """Kill it if it is still there."""

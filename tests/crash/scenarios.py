@@ -50,6 +50,7 @@ class Scenario:
         slots: Process slots of the broker.
         batch: Records of the one append that may be there without being acknowledged.
         must: Was the run as it should be? If not it is tried again.
+        holds: Does a victim that is stopped, but alive, rightly hold up the writer?
     """
 
     body: Callable[[Act], None]
@@ -59,10 +60,12 @@ class Scenario:
     slots: int = 1024
     batch: int = 1
     must: str = ""
+    holds: bool = False
 
 
 CONSUMED = {"retention": "consumed", "retention_bytes": 2 * SEGMENT_BYTES}
 FEW = {"retention_bytes": 3 * SEGMENT_BYTES}
+LARGE = {"segment_bytes": 18 << 20, "retention_bytes": 36 << 20, "max_message_bytes": 9 << 20}
 
 
 # -- what a victim does ----------------------------------------------------------------------------------------------
@@ -72,8 +75,8 @@ def _producer(act: Act, **configs: Any) -> Producer:
     return Producer(bootstrap_servers=act.address, **configs)
 
 
-def _consumer(act: Act) -> Consumer:
-    return Consumer(bootstrap_servers=act.address, auto_offset_reset="earliest", spin_us=0)
+def _consumer(act: Act, **configs: Any) -> Consumer:
+    return Consumer(bootstrap_servers=act.address, auto_offset_reset="earliest", spin_us=0, **configs)
 
 
 def append(act: Act) -> None:
@@ -119,7 +122,7 @@ def roll_far(act: Act) -> None:
 
 
 def append_when_taken_for_dead(act: Act) -> None:
-    with _producer(act) as producer:
+    with _producer(act, max_request_size=9 << 20) as producer:
         act.send(producer)
         lose_lock(act.address)
         act.arm()
@@ -144,7 +147,7 @@ def close_producer(act: Act) -> None:
     act.disarm()
 
 
-def wait_for_space(act: Act) -> None:
+def append_half(act: Act) -> None:
     with _producer(act) as producer:
         act.arm()
         act.send(producer, 1, HALF)
@@ -159,10 +162,11 @@ def read(act: Act) -> None:
         act.disarm()
 
 
-def read_and_follow(act: Act) -> None:
-    with _consumer(act) as consumer:
+def read_and_free_space(act: Act) -> None:
+    with _consumer(act, max_poll_records=1) as consumer:
         consumer.assign([TopicPartition(act.topic, 0)])
         act.read(consumer, 1)
+        act.wait_for_go()
         act.arm()
         act.read(consumer, 3)
         act.disarm()
@@ -262,6 +266,14 @@ def read_to_make_space(stage: Stage, topic: str, victim: Victim) -> None:
     stage.watch(topic)
 
 
+def read_before_it_does(stage: Stage, topic: str, victim: Victim) -> None:
+    """Read all, so that the victim is the last to hold the oldest segment."""
+    wait_for(lambda: victim.stopped_or_told("waiting for go"), "the victim to read")
+    stage.watch(topic)
+    stage.watcher.call("catch_up")
+    victim.go()
+
+
 def heal_it(stage: Stage, topic: str, victim: Victim) -> None:
     """Give up its claim, while it copies."""
     stage.watcher.call("read_until_healed", 0.5)
@@ -276,9 +288,11 @@ def lose_lock(address: str) -> None:
 
 
 def is_anyone_waiting(stage: Stage, topic: str, bitmap_pos: int) -> bool:
-    with open(stage.directory(topic) / "control", "rb") as file:
-        with mmap.mmap(file.fileno(), 4096, access=mmap.ACCESS_READ) as control:
-            return any(control[bitmap_pos : bitmap_pos + 128])
+    with (
+        open(stage.directory(topic) / "control", "rb") as file,
+        mmap.mmap(file.fileno(), 4096, access=mmap.ACCESS_READ) as control,
+    ):
+        return any(control[bitmap_pos : bitmap_pos + 128])
 
 
 SCENARIOS = {
@@ -289,17 +303,19 @@ SCENARIOS = {
     "roll": Scenario(roll),
     "roll that retires": Scenario(roll_far, full_ring_that_was_read, configs=FEW),
     "roll over expired segments": Scenario(roll_far, full_ring_that_was_read, configs={"retention_ms": 1}),
-    "roll that passes a dead reader": Scenario(roll_far, read_ring, configs=CONSUMED),
+    "roll that passes a dead reader": Scenario(append_half, read_ring, configs=CONSUMED),
     "append of one taken for dead": Scenario(
-        append_when_taken_for_dead, meanwhile=heal_it, configs={"segment_bytes": 18 << 20}, must="retried 1"
+        append_when_taken_for_dead, meanwhile=heal_it, configs=LARGE, must="retried 1"
     ),
     "registration": Scenario(register),
     "registration in a used slot": Scenario(register, slots=5),
     "close": Scenario(close_producer),
-    "waiting for space": Scenario(wait_for_space, full_ring, read_to_make_space, CONSUMED),
+    "waiting for space": Scenario(append_half, full_ring, read_to_make_space, CONSUMED),
     "read": Scenario(read, claim_of_the_dead),
     "read and register": Scenario(join_readers, some_records, configs=CONSUMED),
-    "read and free space": Scenario(read_and_follow, full_ring_with_waiting_writer, configs=CONSUMED),
+    "read and free space": Scenario(
+        read_and_free_space, full_ring_with_waiting_writer, read_before_it_does, CONSUMED, holds=True
+    ),
     "read in another thread": Scenario(read_in_another_thread, full_ring, configs=CONSUMED),
     "wait for a record": Scenario(wait_for_record, some_records),
     "leave": Scenario(leave_readers, some_records, configs=CONSUMED),

@@ -20,9 +20,9 @@ import shmq
 
 PACKAGE = Path(shmq.__file__).parent
 GUARD_PAGES = Path(__file__).with_name("guard_pages.c")
-COMPILE = "-std=gnu11 -O1 -g -fPIC -pthread -fno-omit-frame-pointer -Wall -Werror=return-type".split()
-SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=all".split()
-WRAP = "-Wl,--wrap=mmap,--wrap=munmap".split()
+COMPILE = ["-std=gnu11", "-O1", "-g", "-fPIC", "-pthread", "-fno-omit-frame-pointer", "-Wall", "-Werror=return-type"]
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+WRAP = ["-Wl,--wrap=mmap,--wrap=munmap"]
 
 
 def compiler() -> str | None:
@@ -32,7 +32,9 @@ def compiler() -> str | None:
 
 
 def _runtime(gcc: str) -> str:
-    path = subprocess.run([gcc, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout.strip()
+    path = subprocess.run(
+        [gcc, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     return path if os.path.isabs(path) else ""
 
 

@@ -165,7 +165,9 @@ class Exercise:
             value = b"fuzz:%d:%d" % (number, self.rng.getrandbits(64)) + bytes(self.rng.randrange(SEGMENT_BYTES // 3))
             row: Row = (None, value, [], FIRST_MS + number)
             self.sent.setdefault(value, []).append((None, row))
-            self._try(lambda value=value, number=number: producer.send(self.topic.name, value, timestamp_ms=FIRST_MS + number))
+            self._try(
+                lambda value=value, number=number: producer.send(self.topic.name, value, timestamp_ms=FIRST_MS + number)
+            )
         self._try(lambda: producer.send_many(self.topic.name, [b"fuzz:a", b"fuzz:b"], timestamp_ms=FIRST_MS))
         for value in (b"fuzz:a", b"fuzz:b"):
             self.sent.setdefault(value, []).append((None, (None, value, [], FIRST_MS)))

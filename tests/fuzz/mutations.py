@@ -237,7 +237,9 @@ def cut(rng: random.Random, specimen: Specimen, topic: Topic) -> str:
     """Shorter or longer: at every page, and at sizes that are none."""
     file = _any_file(rng, specimen, topic)
     pages = range(0, len(file.data) + PAGE, PAGE)
-    size = rng.choice((rng.choice(pages), rng.randrange(len(file.data) + 1), len(file.data) + rng.choice((-8, -1, 1, PAGE))))
+    size = rng.choice(
+        (rng.choice(pages), rng.randrange(len(file.data) + 1), len(file.data) + rng.choice((-8, -1, 1, PAGE)))
+    )
     if rng.random() < 0.05:
         size = rng.choice((1 << 30, 1 << 40, 1 << 43))  # holes: what only pretends to be large
     os.truncate(file.path, size)
@@ -277,7 +279,13 @@ def misplaced(rng: random.Random, specimen: Specimen, topic: Topic) -> str:
     way = rng.choice(("gone", "directory", "fifo", "symlink", "dangling", "empty", "renamed", "extra"))
     if way == "extra":
         name = rng.choice(
-            ("0-0.segment", ".segment", "x.segment", "9" * 20 + "-" + "f" * 10 + ".segment", "0" * 20 + "-00000000ff.segment")
+            (
+                "0-0.segment",
+                ".segment",
+                "x.segment",
+                "9" * 20 + "-" + "f" * 10 + ".segment",
+                "0" * 20 + "-00000000ff.segment",
+            )
         )
         shutil.copyfile(path, topic.directory / name)
         return f"{name}: a copy of {path.name}"

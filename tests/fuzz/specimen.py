@@ -79,9 +79,7 @@ class Specimen:
             path.write_bytes(data)
         self.procs.write_bytes(self.procs_bytes)
 
-    def _add(
-        self, admin: Admin, name: str, fill: Fill, *, ring_slots: int | None = None, **options: object
-    ) -> None:
+    def _add(self, admin: Admin, name: str, fill: Fill, *, ring_slots: int | None = None, **options: object) -> None:
         configs = {
             "segment_bytes": SEGMENT_BYTES,
             "retention_bytes": 4 * SEGMENT_BYTES,

@@ -46,7 +46,9 @@ def _last_words(out: str) -> str:
     """The first case that broke, or the one under way at the end, with what was said of it."""
     lines = out.splitlines()
     cases = [number for number, line in enumerate(lines) if line.startswith("case ")] or [0]
-    told = [(number, after) for number, after in zip(cases, [*cases[1:], len(lines)], strict=True) if after > number + 1]
+    told = [
+        (number, after) for number, after in zip(cases, [*cases[1:], len(lines)], strict=True) if after > number + 1
+    ]
     first, last = (told or [(cases[-1], len(lines))])[0]
     return "\n".join([*lines[first:last][:60], lines[-1]])
 

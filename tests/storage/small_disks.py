@@ -93,7 +93,10 @@ def mounted(file_system: str, directory: Path, megabytes: int) -> str:
     os.truncate(image, megabytes * MIB)
     made = subprocess.run([f"mkfs.{file_system}", "-q", str(image)], capture_output=True, text=True, check=False)
     tried = subprocess.run(
-        ["unshare", "-m", "mount", "-o", "loop", str(image), str(directory)], capture_output=True, text=True, check=False
+        ["unshare", "-m", "mount", "-o", "loop", str(image), str(directory)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if made.returncode or tried.returncode:
         pytest.skip(f"no loop mount of {file_system} here: {made.stderr.strip()} {tried.stderr.strip()}")
