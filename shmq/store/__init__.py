@@ -11,6 +11,7 @@ from . import doorbells as doorbells  # importing it gives the native core its h
 from .address import broker_directory
 from .broker import Broker, open_broker
 from .gc import GcReport, collect, collect_all, collect_instance
+from .groups import Group, Groups, check_group_name
 from .meta import TopicMeta
 from .temporary import temporary_broker
 from .topics import Topics
@@ -20,9 +21,12 @@ __all__ = [
     "Broker",
     "Finding",
     "GcReport",
+    "Group",
+    "Groups",
     "TopicMeta",
     "Topics",
     "broker_directory",
+    "check_group_name",
     "collect",
     "collect_all",
     "collect_instance",

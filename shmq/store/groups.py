@@ -1,0 +1,152 @@
+"""Where a broker keeps a consumer group: its directory, its number, and the names of the files in it.
+
+Owns: names of groups, their directories, and giving each a number of its own.
+Must never: know what a member or a generation is; `state.json` belongs to the coordinator, offsets files to the core.
+Sits: in store. Layout: `groups/NAME/group.json` (name and number), `state.json`, and `TOPIC-ID.offsets` for each topic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from shmq.errors import CorruptRecordError, GroupIdNotFoundError, InvalidGroupIdError
+
+from . import files
+from .broker import Broker
+from .meta import TopicMeta
+
+MAX_GROUP_CHARACTERS = 1024
+MAX_GROUPS = (1 << 22) - 1  # a group's number has 22 bits in a control file
+_LONGEST_FILE_NAME = 200
+_GROUP_FILE = "group.json"
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group that exists: its name, its number within the broker, and its directory."""
+
+    name: str
+    number: int
+    directory: str
+
+    @property
+    def state_path(self) -> str:
+        """The coordinator's file about it."""
+        return os.path.join(self.directory, "state.json")
+
+    def offsets_path(self, topic: str, topic_id: int) -> str:
+        """The file of its committed offsets in one topic."""
+        return os.path.join(self.directory, f"{topic}-{topic_id:016x}.offsets")
+
+    def note_path(self, meta: TopicMeta, partition: int, epoch: int, offset: int) -> str:
+        """The file of the metadata that was committed with one offset."""
+        return os.path.join(self.directory, f"{meta.name}-{meta.topic_id:016x}.{partition}.{epoch}.{offset}.note")
+
+
+class Groups:
+    """The groups of a broker."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._directory = os.path.join(broker.directory, "groups")
+
+    def find(self, name: str) -> Group | None:
+        """Return a group, None if there is none. Errors: `load`."""
+        path = self._path(check_group_name(name))
+        return _read(path) if os.path.exists(os.path.join(path, _GROUP_FILE)) else None
+
+    def load(self, name: str) -> Group:
+        """Return a group.
+
+        Raises:
+            GroupIdNotFoundError: there is none of this name.
+            InvalidGroupIdError: there cannot be.
+            CorruptRecordError: its file is damaged.
+        """
+        group = self.find(name)
+        if group is None:
+            raise GroupIdNotFoundError(name)
+        return group
+
+    def make(self, name: str) -> Group:
+        """Return a group, made if there is none. Raises: StorageFullError, KafkaTimeoutError; see `load`."""
+        group = self.find(name)
+        if group is not None:
+            return group
+        with self._broker.administration():
+            group = self.find(name)
+            return group if group is not None else self._make(name)
+
+    def all(self) -> Iterator[Group]:
+        """Yield every group there is, by name."""
+        try:
+            entries = sorted(os.listdir(self._directory))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            path = os.path.join(self._directory, entry)
+            if os.path.exists(os.path.join(path, _GROUP_FILE)):
+                yield _read(path)
+
+    def delete(self, group: Group) -> None:
+        """Forget a group and all that it has committed; nobody may be in it."""
+        with self._broker.administration(), files.storage_errors(group.directory, "cannot be removed"):
+            os.unlink(os.path.join(group.directory, _GROUP_FILE))  # from here on it is not there
+            shutil.rmtree(group.directory)
+
+    def _path(self, name: str) -> str:
+        quoted = quote(name, safe="").replace(".", "%2E")
+        if len(quoted) > _LONGEST_FILE_NAME:
+            quoted = "%" + hashlib.sha256(name.encode()).hexdigest()
+        return os.path.join(self._directory, quoted)
+
+    def _make(self, name: str) -> Group:
+        taken = {group.number for group in self.all()}
+        number = next(each for each in range(1, MAX_GROUPS + 1) if each not in taken)
+        group = Group(name, number, self._path(name))
+        text = json.dumps({"name": name, "number": number}).encode()
+        with files.storage_errors(group.directory, "cannot be made"):
+            os.makedirs(group.directory, mode=0o700, exist_ok=True)
+        files.write_whole(os.path.join(group.directory, _GROUP_FILE), text, durable=False)
+        return group
+
+
+def check_group_name(name: object) -> str:
+    """Return `name` if a group can have it: any text that is not empty.
+
+    Raises:
+        TypeError: it is not text.
+        InvalidGroupIdError: it breaks a rule; the message says which.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"a group's name must be str, not {type(name).__name__}")
+    if not name:
+        raise InvalidGroupIdError(name, "it is empty")
+    if len(name) > MAX_GROUP_CHARACTERS:
+        raise InvalidGroupIdError(name, f"it has {len(name)} characters, {MAX_GROUP_CHARACTERS} are allowed")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidGroupIdError(name, f"it is no text: {error.reason}") from None
+    return name
+
+
+def _read(directory: str) -> Group:
+    path = os.path.join(directory, _GROUP_FILE)
+    with files.storage_errors(path, "cannot be read"), open(path, "rb") as file:
+        text = file.read(65536)
+    try:
+        stored: Any = json.loads(text)
+        group = Group(str(stored["name"]), int(stored["number"]), directory)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CorruptRecordError(path, f"no name and number of a group ({error!r})") from None
+    if not 0 < group.number <= MAX_GROUPS:
+        raise CorruptRecordError(path, f"number {group.number} is out of range; 1..{MAX_GROUPS} are allowed")
+    return group

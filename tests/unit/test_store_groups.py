@@ -1,0 +1,76 @@
+"""Groups in a broker's directory: any name, a number each, whole or not there."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from shmq import errors
+from shmq.store import Groups, open_broker
+
+ODD_NAMES = ["g", ".", "..", "a/b", "../../etc", "ünïcode ☃", "x" * 1024, "☃" * 300, "\n\t", "%2E", "nul\0byte"]
+
+
+@pytest.fixture
+def groups(tmp_path):
+    broker = open_broker(str(tmp_path / "broker"))
+    yield Groups(broker)
+    broker.close()
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_group_can_have_any_name_and_stays_in_its_place(groups, tmp_path, name):
+    made = groups.make(name)
+
+    assert groups.load(name) == made == groups.make(name)
+    assert made.name == name
+    assert os.path.dirname(os.path.realpath(made.directory)) == str(tmp_path / "broker" / "groups")
+
+
+def test_groups_have_numbers_of_their_own(groups):
+    made = [groups.make(name) for name in ODD_NAMES]
+
+    assert len({group.number for group in made}) == len(made)
+    assert sorted(group.name for group in groups.all()) == sorted(ODD_NAMES)
+
+
+def test_threads_that_make_the_same_groups_agree(groups):
+    made = []
+    threads = [threading.Thread(target=lambda: made.append([groups.make(f"g{n}") for n in range(9)])) for _ in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(made) == 4
+    assert all(each == made[0] for each in made)
+
+
+def test_a_deleted_group_is_gone_and_can_be_made_anew(groups):
+    group = groups.make("g")
+
+    groups.delete(group)
+
+    assert groups.find("g") is None
+    assert list(groups.all()) == []
+    with pytest.raises(errors.GroupIdNotFoundError, match="'g'"):
+        groups.load("g")
+    assert groups.make("g").name == "g"
+
+
+@pytest.mark.parametrize(("name", "rule"), [("", "empty"), ("x" * 1025, "1025"), ("\ud800", "no text")])
+def test_a_name_that_cannot_be_is_refused(groups, name, rule):
+    with pytest.raises(errors.InvalidGroupIdError, match=rule):
+        groups.make(name)
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b"[]", b'{"name": "g", "number": 0}', b'{"name": "g", "number": "x"}'])
+def test_a_damaged_group_file_is_reported(groups, text):
+    group = groups.make("g")
+    with open(os.path.join(group.directory, "group.json"), "wb") as file:
+        file.write(text)
+
+    with pytest.raises(errors.CorruptRecordError, match=r"group\.json"):
+        groups.load("g")
