@@ -1,8 +1,8 @@
-"""Consumer: reads the records of assigned partitions.
+"""Consumer: reads the records of partitions, its own or those that its group gave it.
 
 Owns: options, pausing, waking up, what the broker has, and closing.
 Must never: be used by two threads at once (only `wakeup` may come from another), or cross a fork.
-Sits: over positions. Source: KafkaConsumer of kafka-python.
+Sits: over subscription. Source: KafkaConsumer of kafka-python.
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ import itertools
 from types import TracebackType
 from typing import Any
 
-from shmq.config import ConsumerConfig
+from shmq.config import ConsumerConfig, checked_timeout_ms
 from shmq.connection import Connection
-from shmq.errors import UnknownTopicOrPartitionError
-from shmq.positions import Positions, alone
+from shmq.errors import IllegalStateError, UnknownTopicOrPartitionError
+from shmq.positions import alone
 from shmq.serde import bind_deserializer, close_serdes
+from shmq.subscription import Subscription
 from shmq.types import TopicPartition
 
+_LEAVE_MS = 5000
 _numbers = itertools.count(1)
 
 
-class Consumer(Positions):
-    """Reads records from the partitions assigned to it.
+class Consumer(Subscription):
+    """Reads records.
 
     Args:
-        *topics: Topics whose partitions are all assigned at once; none to `assign` later.
+        *topics: Topics to `subscribe` to; none to `subscribe` or `assign` later.
         **configs: kafka-python's names and defaults; see the options table in the README.
 
     Raises:
@@ -57,9 +59,9 @@ class Consumer(Positions):
         )
         self._process = self._connection.process
         try:
+            self._init_group()
             if topics:
-                metas = [self._connection.topic(name) for name in topics]
-                self.assign([TopicPartition(meta.name, number) for meta in metas for number in range(meta.partitions)])
+                self.subscribe(topics)
         except BaseException:
             self.close()
             raise
@@ -122,22 +124,26 @@ class Consumer(Positions):
             }
         }
 
-    def close(self, autocommit: bool = True, timeout_ms: float | None = None) -> None:  # noqa: ARG002  # Kafka's
-        """Let go of the partitions and the broker; a second time does nothing.
+    def close(self, autocommit: bool = True, timeout_ms: float | None = None) -> None:
+        """Commit, leave the group, and let go of the partitions and the broker; a second time does nothing.
 
         Args:
-            autocommit: No effect without a group.
-            timeout_ms: No effect: nothing is waited for.
+            autocommit: False: do not commit, even if `enable_auto_commit` says so.
+            timeout_ms: Longest wait for the coordinator to take note; None: 5 seconds. It learns of it anyway.
 
         Raises:
-            ConcurrentUseError: another thread is inside; `wakeup` it first.
+            ConcurrentUseError: another thread is inside, or this is a signal handler in the middle of a call; call
+                `wakeup` instead, and close when the call has ended.
+            IllegalStateError: this is a rebalance listener.
         """
         if self._readers is None:
             return
+        timeout_s = checked_timeout_ms(_LEAVE_MS if timeout_ms is None else timeout_ms) / 1000
         if self._is_inherited():
+            self._abandon_group()
             self._let_go()
         else:
-            self._alone(self._let_go)
+            self._alone(self._end, autocommit, timeout_s)
 
     def __enter__(self) -> Consumer:
         return self
@@ -152,10 +158,19 @@ class Consumer(Positions):
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
+    def _end(self, autocommit: bool, timeout_s: float) -> None:
+        if self._rebalancing:
+            raise IllegalStateError("close() from a rebalance listener; close when poll() has returned")
+        try:
+            self._leave(autocommit=autocommit, timeout_s=timeout_s)
+        finally:
+            self._let_go()
+
     def _let_go(self) -> None:
         readers = list(self._readers)
         self._shut()
         for reader in readers:
             reader.close()
+        self._close_group()
         self._connection.close()
         close_serdes(self.config.key_deserializer, self.config.value_deserializer)

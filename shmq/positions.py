@@ -53,17 +53,8 @@ class Positions(_native.ConsumerCore):
 
     # -- assignment --------------------------------------------------------------------------------------------------
 
-    @alone
-    def assign(self, partitions: Iterable[TopicPartition | tuple[str, int]]) -> None:
-        """Read these partitions and no others. Those that were assigned before keep their positions.
-
-        Args:
-            partitions: `TopicPartition`s. One that is new begins where `auto_offset_reset` says, as of now.
-
-        Raises:
-            UnknownTopicOrPartitionError: there is no such topic, or it has no such partition; nothing was changed.
-            TooManyReadersError: a topic with `retention=consumed` has all the readers that it can have.
-        """
+    def _replace(self, partitions: Iterable[TopicPartition | tuple[str, int]]) -> None:
+        """Read these partitions and no others; see `Consumer.assign`."""
         places = list(dict.fromkeys(_as_place(each) for each in partitions))
         before = {reader.key: reader for reader in self._readers}
         fresh: dict[TopicPartition, _native.Reader] = {}
@@ -87,10 +78,6 @@ class Positions(_native.ConsumerCore):
     def assignment(self) -> set[TopicPartition]:
         """Return the partitions that this consumer reads."""
         return {reader.key for reader in self._readers}
-
-    def unsubscribe(self) -> None:
-        """Read nothing any more."""
-        self.assign([])
 
     # -- positions ---------------------------------------------------------------------------------------------------
 
@@ -203,6 +190,16 @@ class Positions(_native.ConsumerCore):
     def _checked_timeout(self, timeout_ms: Any) -> float:
         return checked_timeout_ms(timeout_ms)
 
+    # -- for groups --------------------------------------------------------------------------------------------------
+
+    def _first_place(self, meta: TopicMeta, place: TopicPartition) -> int | None:  # noqa: ARG002  # for a subclass
+        """Where to begin, None: where `auto_offset_reset` says."""
+        return None
+
+    def _is_reader_of_its_own(self) -> bool:
+        """Whether producers wait for this consumer itself, not for its group."""
+        return True
+
     # -- helpers -----------------------------------------------------------------------------------------------------
 
     def _note_pauses(self) -> None:
@@ -266,9 +263,12 @@ class Positions(_native.ConsumerCore):
         meta = self._connection.topic(place.topic)
         reader = self._reader_of(meta, place)
         try:
-            if meta.config.retention == "consumed":
+            if meta.config.retention == "consumed" and self._is_reader_of_its_own():
                 reader.register()  # before it chooses its place, so that this stays in the log
-            if self.config.auto_offset_reset == "none":
+            first = self._first_place(meta, place)
+            if first is not None:
+                self._seek(reader, first)
+            elif self.config.auto_offset_reset == "none":
                 reader.unset = True
             else:
                 self._to_edge(reader, self.config.auto_offset_reset)

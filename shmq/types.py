@@ -35,6 +35,16 @@ class OffsetAndTimestamp(NamedTuple):
     leader_epoch: int | None = None
 
 
+class ConsumerGroupMetadata(NamedTuple):
+    """What a group knows a consumer as. `state` is "unjoined", "joining" or "stable"."""
+
+    group_id: str | None
+    generation_id: int = -1
+    member_id: str = ""
+    group_instance_id: str | None = None
+    state: str = "unjoined"
+
+
 class RecordMetadata(NamedTuple):
     """Where one record went. Sizes are in bytes, -1 for what was None; `timestamp` is in milliseconds since 1970."""
 

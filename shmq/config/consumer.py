@@ -12,25 +12,14 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from .checks import INT32_MAX, Boolean, CallableOr, Checker, Choice, Number, UnfitError
+from shmq.errors import KafkaConfigurationError
+
+from .checks import INT32_MAX, Boolean, CallableOr, Choice, Number, shown
 from .client import ClientConfig
+from .groups import GroupName, Strategies
 from .options import option
 
 _OLD_RESET_WORDS = {"smallest": "earliest", "largest": "latest"}
-
-
-class NoGroupYet(Checker):
-    """None: there are no groups without a coordinator."""
-
-    @property
-    def allowed(self) -> str:
-        """The one value."""
-        return "None"
-
-    def check(self, value: object) -> None:
-        """Return None."""
-        if value is not None:
-            raise UnfitError("groups come with the coordinator; leave group_id out and use assign()")
 
 
 class ResetWord(Choice):
@@ -49,7 +38,11 @@ class ResetWord(Choice):
 class ConsumerConfig(ClientConfig):
     """Options of `Consumer`. `auto_offset_reset` is held as "latest", "earliest" or "none"."""
 
-    group_id: None = option(None, NoGroupYet(), "None; groups come with the coordinator.")
+    group_id: str | None = option(
+        None,
+        GroupName(),
+        "The group that this consumer is a member of; any text. None: no group, and nothing is committed.",
+    )
     key_deserializer: Any = option(  # noqa: RUF009  # it returns dataclasses.field()
         None,
         CallableOr("deserialize"),
@@ -107,11 +100,47 @@ class ConsumerConfig(ClientConfig):
         Boolean(),
         "No effect: the broker has no topics of its own yet.",
     )
-    enable_auto_commit: bool = option(True, Boolean(), "No effect without a group.")
+    enable_auto_commit: bool = option(
+        True,
+        Boolean(),
+        "Whether a member of a group commits by itself what earlier polls returned: in `poll` every so often, before a "
+        "partition goes to another member, and on `close`.",
+    )
     auto_commit_interval_ms: float = option(
         5000,
         Number(0, INT32_MAX, "ms", fractions=True),
-        "No effect without a group.",
+        "How often.",
+    )
+    default_offset_commit_callback: Any = option(  # noqa: RUF009  # it returns dataclasses.field()
+        None,
+        CallableOr("__call__"),
+        "Called as `f(offsets, error or None)` after each commit that `enable_auto_commit` made.",
+    )
+    group_instance_id: str | None = option(
+        None,
+        GroupName(),
+        "Static identity: this member's partitions wait for it up to `session_timeout_ms` when it is gone.",
+    )
+    partition_assignment_strategy: tuple[str, ...] = option(
+        ("range", "roundrobin"),
+        Strategies(),
+        "Who assigns partitions to members, best first; all members must have one in common. All of them move only the "
+        "partitions that must move.",
+    )
+    session_timeout_ms: float = option(
+        45_000,
+        Number(1, INT32_MAX, "ms"),
+        "A member whose process gives no sign of life for so long loses its partitions. A death is noticed at once.",
+    )
+    heartbeat_interval_ms: float = option(
+        3000,
+        Number(1, INT32_MAX, "ms"),
+        "How often a member gives one; below `session_timeout_ms`, better at most a third of it.",
+    )
+    max_poll_interval_ms: float = option(
+        300_000,
+        Number(1, INT32_MAX, "ms"),
+        "A member that does not `poll` for so long loses its partitions.",
     )
     retry_backoff_ms: float = option(
         100,
@@ -130,3 +159,23 @@ class ConsumerConfig(ClientConfig):
         "How long a wait for records looks again and again before it sleeps; 0 sleeps at once.",
         ours=True,
     )
+
+    @classmethod
+    def _related(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Refuse a session that no heartbeat could keep alive; warn of one that a single late one ends."""
+        session = given.get("session_timeout_ms", 45_000)
+        beat = given.get("heartbeat_interval_ms", 3000)
+        if beat >= session:
+            raise KafkaConfigurationError(
+                "session_timeout_ms", str(session), f"must be above heartbeat_interval_ms, which is {beat}"
+            )
+        if beat * 3 > session:
+            warnings.warn(
+                f"heartbeat_interval_ms={beat} is more than a third of session_timeout_ms={session}: "
+                "one heartbeat that comes late may cost the membership",
+                UserWarning,
+                stacklevel=4,
+            )
+        if given.get("group_instance_id") is not None and given.get("group_id") is None:
+            raise KafkaConfigurationError("group_instance_id", shown(given["group_instance_id"]), "needs a group_id")
+        return given

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Final
 
 _NETWORK = "has no meaning for a local broker, which is reached through shared memory; leave it out"
-_GROUPS = "is about consumer groups, which come with the coordinator; leave it out and use assign()"
 _TRANSACTIONS = "is about transactions, which do not exist here; leave it out"
 _METRICS = "is about metric plug-ins, which do not exist here; leave it out and read metrics()"
 _CLASS_OF_KAFKA_PYTHON = object()  # no value equals it: these defaults are classes that only kafka-python has
@@ -53,14 +52,6 @@ _NETWORK_DEFAULTS: dict[str, object] = {
     "ssl_keyfile": None,
     "ssl_password": None,
 }
-_GROUP_DEFAULTS: dict[str, object] = {
-    "default_offset_commit_callback": _CLASS_OF_KAFKA_PYTHON,
-    "group_instance_id": None,
-    "heartbeat_interval_ms": 3000,
-    "max_poll_interval_ms": 300000,
-    "partition_assignment_strategy": _CLASS_OF_KAFKA_PYTHON,
-    "session_timeout_ms": 45000,
-}
 _TRANSACTION_DEFAULTS: dict[str, object] = {
     "isolation_level": "read_uncommitted",
     "transaction_timeout_ms": 60000,
@@ -77,7 +68,6 @@ FOREIGN: Final[dict[str, tuple[object, str]]] = {
     name: (default, reason)
     for defaults, reason in (
         (_NETWORK_DEFAULTS, _NETWORK),
-        (_GROUP_DEFAULTS, _GROUPS),
         (_TRANSACTION_DEFAULTS, _TRANSACTIONS),
         (_METRIC_DEFAULTS, _METRICS),
     )
