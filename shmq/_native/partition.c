@@ -108,6 +108,7 @@ int shmq_partition_open(struct shmq_process *process, const char *directory, uin
     char path[SHMQ_PATH_BYTES];
     snprintf(path, sizeof path, "%s/control", directory);
     void *base;
+    /* PAIR create: the file has this name only since it was whole. */
     int result = shmq_map_file(path, &base, &partition->mapped_bytes, fail);
     if (result == SHMQ_OK) {
         partition->ring.control = base;

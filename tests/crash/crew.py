@@ -47,7 +47,7 @@ def reap(pid: int, options: int = 0, timeout_s: float = DEADLINE_S) -> int:
     return wait_for(gone, f"process {pid} to end or stop", timeout_s)[0]
 
 
-def _leave(function: Callable[[], None]) -> NoReturn:
+def leave(function: Callable[[], None]) -> NoReturn:
     """Run a forked child's part and end it here, without the parent's atexit, buffers and tests."""
     status = 1
     try:
@@ -68,7 +68,7 @@ class Actor:
         self.pid = os.fork()
         if self.pid == 0:
             self._pipe.close()
-            _leave(lambda: _serve(make, theirs))
+            leave(lambda: _serve(make, theirs))
         theirs.close()
         self.answer()  # it is ready
 
@@ -149,7 +149,11 @@ class Watcher:
     def open(self, topic: str) -> None:
         """Read this topic from now on, and nothing else; another one may have had its name before."""
         self._consumer.unsubscribe()
-        self._consumer.assign([TopicPartition(topic, 0)])
+        self.follow([TopicPartition(topic, 0)])
+
+    def follow(self, places: list[TopicPartition]) -> None:
+        """Read these."""
+        self._consumer.assign(places)
         self._fresh, self._counts = [], {}
 
     def read_until(self, counts: dict[str, int]) -> list[Seen]:
@@ -163,11 +167,11 @@ class Watcher:
 
     def catch_up(self) -> None:
         """Poll once more: what an earlier poll gave has been processed then."""
-        self._take(0)
+        self.take(0)
 
     def sleep_until_record(self) -> None:
         """Poll once, asleep until a record comes."""
-        self._take(2000)
+        self.take(2000)
 
     def rescued(self) -> int:
         """Sleeps that only their bound ended."""
@@ -182,11 +186,12 @@ class Watcher:
             if time.monotonic() > deadline:
                 assert poll_ms == 0, f"no more than {self._counts} within {timeout_s} s"
                 break
-            self._take(poll_ms)
+            self.take(poll_ms)
         fresh, self._fresh = self._fresh, []
         return fresh
 
-    def _take(self, timeout_ms: int) -> None:
+    def take(self, timeout_ms: int) -> None:
+        """Poll once."""
         for records in self._consumer.poll(timeout_ms=timeout_ms).values():
             for record in records:
                 seen = read_value(record.offset, record.value)
@@ -278,7 +283,7 @@ class Victim:
         self.pid = os.fork()
         if self.pid == 0:
             os.dup2(theirs, 2)
-            _leave(body)
+            leave(body)
         os.close(theirs)
         self.point: str | None = None
         self.sent = 0

@@ -246,6 +246,13 @@ def read_ring(stage: Stage, topic: str) -> None:
     victim.close()
 
 
+def dead_tenant(stage: Stage, topic: str) -> None:
+    """The last process slot that the survivors leave was another's, who died in it."""
+    victim = Victim(lambda: register(Act(stage.address, topic, 1, signal.SIGKILL, "procs.tenancy.after")))
+    assert victim.wait() == KILLED
+    victim.close()
+
+
 def claim_of_the_dead(stage: Stage, topic: str) -> None:
     """Two records and the claim of a producer that is gone."""
     stage.write(topic, 2)
@@ -308,7 +315,7 @@ SCENARIOS = {
         append_when_taken_for_dead, meanwhile=heal_it, configs=LARGE, must="retried 1"
     ),
     "registration": Scenario(register),
-    "registration in a used slot": Scenario(register, slots=5),
+    "registration in a dead process's slot": Scenario(register, dead_tenant, slots=3),
     "close": Scenario(close_producer),
     "waiting for space": Scenario(append_half, full_ring, read_to_make_space, CONSUMED),
     "read": Scenario(read, claim_of_the_dead),

@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sources import fault_points
 
+from shmq import _native
 from shmq.admin import Admin
 from shmq.store import collect
 from shmq.types import ConfigResource
 
+ADMIN_POINTS = {"alter": "options.", "delete": "partition."}
 STEPS = ("open", "os.", "shutil.", "fcntl.")
 MOST_STEPS = 2000
 
@@ -132,3 +135,34 @@ def test_a_broker_whose_maker_dies_is_whole_or_not_there(tmp_path: Path) -> None
             assert os.listdir(tmp_path) == ["broker"]
             shutil.rmtree(place)
             shutil.rmtree(admin.broker.memory_directory)
+
+
+@pytest.mark.parametrize("what", ["alter", "delete"])
+def test_an_administrator_that_dies_between_two_words_of_a_partition_is_finished_by_the_next(
+    admin: Admin, what: str
+) -> None:
+    change = [ConfigResource("topic", "t", {"retention.ms": "7", "segment.bytes": "1MiB", "retention.bytes": "4MiB"})]
+    operate = {"alter": lambda: admin.alter_configs(change), "delete": lambda: admin.delete_topics(["t"])}[what]
+    reached = set()
+    for nth in range(1, MOST_STEPS):
+        admin.create_topics({"t": {"num_partitions": 2}})
+        line, theirs = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.dup2(theirs, 2)
+            _native.fault_arm(None, nth, signal.SIGKILL)
+            operate()
+            os._exit(0)
+        os.close(theirs)
+        with open(line) as told:
+            reached |= {text.removeprefix("fault point ").strip() for text in told}
+        status = os.waitpid(child, 0)[1]
+
+        collect(admin.broker)
+        assert nothing_is_left_over(admin)
+        if admin.list_topics():
+            assert len(admin.describe_configs([ConfigResource("topic", "t")])["topic"]["t"]) in (0, 3)
+            admin.delete_topics(["t"])
+        if status == 0:
+            break
+    assert {point for point in fault_points() if point.startswith(ADMIN_POINTS[what])} <= reached

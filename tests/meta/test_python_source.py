@@ -1,0 +1,98 @@
+"""Rules of the Python source: who may import whom, and what stands nowhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from sources import PACKAGE, ROOT
+
+LAYERS = [
+    {"errors", "types", "wire"},
+    {"config", "serde", "partitioner", "listener"},
+    {"rows", "futures", "store", "groups"},
+    {"connection", "committed", "accumulator", "coordination", "coordinator"},
+    {"positions", "membership"},
+    {"subscription"},
+    {"producer", "consumer", "admin_forms"},
+    {"admin_results"},
+    {"admin"},
+    {"__init__"},
+    {"aio"},
+    {"demo"},
+    {"cli"},
+    {"__main__"},
+]
+"""A module imports from the layers above its own in this list, and from its own layer without going in circles."""
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+ALL = sorted(path for folder in ("shmq", "tests", "bench", "examples") for path in (ROOT / folder).rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms of the package that a module imports, wherever in it; not its own."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            parts = node.module.split(".")
+            if parts == ["shmq"]:
+                found = {each.name for each in node.names}
+                rooms |= {name if name in LEVEL or name == "_native" else "__init__" for name in found}
+            elif parts[0] == "shmq":
+                rooms.add(parts[1])
+        elif isinstance(node, ast.Import):
+            rooms |= {
+                [*each.name.split("."), "__init__"][1] for each in node.names if each.name.split(".")[0] == "shmq"
+            }
+    return rooms - {room_of(path), "_native"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_downwards(path):
+    mine = LEVEL[room_of(path)]
+    assert {room for room in imported_rooms(path) if LEVEL[room] > mine} == set()
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph: dict[str, set[str]] = {}
+    for path in MODULES:
+        graph.setdefault(room_of(path), set()).update(imported_rooms(path))
+    order: list[str] = []
+    while rest := {room for room in graph if room not in order}:
+        free = {room for room in rest if not graph[room] & rest}
+        assert free, f"a circle among {sorted(rest)}"
+        order += sorted(free)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_whatever_is_public_is_documented(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "a module without a docstring"
+    for owner in [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_")]:
+        for node in owner.body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name[0] != "_":
+                assert ast.get_docstring(node), f"{node.name} has no docstring"
+
+
+POLLING = {
+    "shmq/store/files.py",  # a lock of the kernel's that cannot be waited for with a deadline
+    "tests/conftest.py",  # wait_until()
+}
+
+
+def test_nobody_sleeps_to_wait_for_others():
+    sleeping = re.compile(r"\b(?:time|asyncio)\.sleep\(")
+    found = {str(path.relative_to(ROOT)) for path in ALL if sleeping.search(path.read_text())}
+    assert found - {"tests/meta/test_python_source.py"} == POLLING
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_is_long(path):
+    assert len(path.read_text().splitlines()) <= 400
