@@ -10,6 +10,7 @@ from __future__ import annotations
 from shmq._native import ConsumerRecord
 from shmq.admin import Admin
 from shmq.consumer import Consumer
+from shmq.listener import ConsumerRebalanceListener
 from shmq.partitioner import DefaultPartitioner, Partitioner, StickyPartitioner
 from shmq.producer import Producer
 from shmq.serde import Deserializer, Serializer
@@ -18,6 +19,7 @@ from shmq.types import (
     BatchMetadata,
     ConfigResource,
     ConfigResourceType,
+    ConsumerGroupMetadata,
     NewPartitions,
     NewTopic,
     OffsetAndMetadata,
@@ -34,6 +36,8 @@ __all__ = [
     "ConfigResource",
     "ConfigResourceType",
     "Consumer",
+    "ConsumerGroupMetadata",
+    "ConsumerRebalanceListener",
     "ConsumerRecord",
     "DefaultPartitioner",
     "Deserializer",

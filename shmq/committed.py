@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shmq import _native
@@ -16,6 +18,7 @@ from shmq.errors import CommitFailedError, IllegalArgumentError
 from shmq.store import Group, TopicMeta, files
 from shmq.types import OffsetAndMetadata
 
+_OFFSETS_FILE = re.compile(r"(.+)-([0-9a-f]{16})\.offsets")
 MAX_NOTE_BYTES = 4096  # Kafka's offset.metadata.max.bytes
 
 
@@ -41,8 +44,7 @@ class CommittedOffsets:
         file = self._open(meta, partition, make=False)
         if file is None:
             return None
-        epoch, offset, has_note, commit_ms = file.get(partition)
-        return Committed(epoch, offset if offset >= 0 else None, has_note, commit_ms)
+        return _word(file, partition)
 
     def read(self, meta: TopicMeta, partition: int) -> OffsetAndMetadata | None:
         """Return what was committed last, None if nothing was."""
@@ -65,18 +67,57 @@ class CommittedOffsets:
             StorageFullError, StorageError: its metadata could not be stored; nothing was changed.
         """
         file = self._open(meta, partition, make=True)
-        assert file is not None and what.offset is not None
+        assert file is not None
+        assert what.offset is not None
         if what.metadata:
             note = what.metadata.encode()
             if len(note) > MAX_NOTE_BYTES:
                 raise IllegalArgumentError(f"metadata of {len(note)} bytes; a commit takes {MAX_NOTE_BYTES}")
             files.write_whole(self.group.note_path(meta, partition, epoch, what.offset), note, durable=False)
         try:
-            _, had_note = file.commit(partition, epoch, what.offset, bool(what.metadata))
+            had_note = file.commit(partition, epoch, what.offset, bool(what.metadata))
         except CommitFailedError:
             raise CommitFailedError(self.group.name, meta.name, partition) from None
         if had_note or what.metadata:
             self._forget_notes(meta, partition, keep=(epoch, what.offset) if what.metadata else None)
+
+    def stored(self) -> Iterator[tuple[str, int, int, Committed]]:
+        """Yield everything that is committed: topic, its number, partition and word. Opens files for a moment."""
+        for name in sorted(os.listdir(self.group.directory)):
+            match = _OFFSETS_FILE.fullmatch(name)
+            if match is None:
+                continue
+            topic, topic_id = match[1], int(match[2], 16)
+            file = _native.Offsets(os.path.join(self.group.directory, name), topic_id)
+            try:
+                for partition in range(file.partitions):
+                    word = _word(file, partition)
+                    if word.offset is not None:
+                        yield topic, topic_id, partition, word
+            finally:
+                file.close()
+
+    def newest_ms(self) -> int:
+        """Return when the group committed last, in ms since 1970; 0 if it never did."""
+        return max((word.commit_ms for *_, word in self.stored()), default=0)
+
+    def fence(self, meta: TopicMeta, partition: int, epoch: int) -> None:
+        """Let `epoch` be the only one that can commit. For the coordinator."""
+        file = self._open(meta, partition, make=True)
+        assert file is not None
+        file.fence(partition, epoch)
+
+    def reset(self, meta: TopicMeta, partition: int, what: OffsetAndMetadata | None) -> int:
+        """Set, or forget, what is committed, whoever owns the partition; return the epoch. For the coordinator."""
+        file = self._open(meta, partition, make=True)
+        assert file is not None
+        had_note = file.reset(partition, None if what is None else what.offset)
+        if had_note:
+            self._forget_notes(meta, partition, keep=None)
+        epoch = file.get(partition)[0]
+        if what is not None and what.metadata:
+            self.commit(meta, partition, epoch, what)
+        return epoch
 
     def close(self) -> None:
         """Unmap the files."""
@@ -127,3 +168,8 @@ class CommittedOffsets:
             if key != keep:
                 with contextlib.suppress(FileNotFoundError):  # another owner was faster
                     os.unlink(path)
+
+
+def _word(file: _native.Offsets, partition: int) -> Committed:
+    epoch, offset, has_note, commit_ms = file.get(partition)
+    return Committed(epoch, offset if offset >= 0 else None, has_note, commit_ms)

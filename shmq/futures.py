@@ -46,7 +46,7 @@ class Bell:
 
 
 class PendingRecord:
-    """Resolved once, to a `RecordMetadata` or an error; safe from any thread."""
+    """Resolved once, to a `RecordMetadata` (of a commit: to the offsets) or an error; safe from any thread."""
 
     def __init__(self) -> None:
         self.is_done = False
@@ -55,7 +55,7 @@ class PendingRecord:
         self._callbacks: list[Callable[[RecordMetadata], object]] = []
         self._errbacks: list[Callable[[BaseException], object]] = []
         self._pid = os.getpid()
-        self.value: RecordMetadata | None = None
+        self.value: Any = None
         self.exception: BaseException | None = None
 
     def succeeded(self) -> bool:
@@ -85,7 +85,8 @@ class PendingRecord:
         if self.exception is not None:
             raise self.exception
         assert self.value is not None
-        return self.value
+        value: RecordMetadata = self.value
+        return value
 
     def add_callback(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> PendingRecord:
         """Call `function(*args, metadata, **kwargs)` when the record is in the log; at once if it is."""
@@ -95,7 +96,7 @@ class PendingRecord:
         """Call `function(*args, error, **kwargs)` when the append fails; at once if it did."""
         return self._add(self._errbacks, functools.partial(function, *args, **kwargs))
 
-    def resolve(self, value: RecordMetadata | None, error: BaseException | None = None) -> None:
+    def resolve(self, value: object, error: BaseException | None = None) -> None:
         """Set the result and run the callbacks in this thread. Again, it only runs those that were not run yet."""
         with self._lock:
             if not self.is_done:

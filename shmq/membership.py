@@ -7,7 +7,7 @@ Sits: over coordination and wire; under the consumer.
 
 INVARIANTS
     M1  `_owned` is what this consumer reads and may commit. Only the consumer's own thread changes it, and it tells the
-        coordinator (`released`) only after it has let go. So a partition goes to another member only when this one has
+        coordinator (`done`) only after it has let go. So a partition goes to another member only when this one has
         committed it, or has lost the right to.
     M2  A connection begins with `join`, which says what is owned. What was told on an earlier connection is forgotten.
     M3  News are kept until they are taken; a nudge that comes too early or twice does no harm.
@@ -25,6 +25,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from shmq import coordination, wire
 from shmq.config import ConsumerConfig
@@ -42,6 +43,7 @@ _ONCE_A_S = 10.0  # how often the log says that there is no coordinator
 class Target:
     """What a member may hold: the committed offset's epoch, by partition."""
 
+    number: int
     generation: int
     strategy: str
     epochs: dict[Place, int]
@@ -49,7 +51,7 @@ class Target:
 
 @dataclass(frozen=True)
 class News:
-    """What has changed since the consumer last asked. `expelled`: why it is no member any longer; `error`: never was."""
+    """What has changed since the consumer last asked. `expelled`: why it is no member any more; `error`: never was."""
 
     target: Target | None = None
     expelled: str | None = None
@@ -128,15 +130,12 @@ class Membership:
             if self._news == News():
                 self._news = news
 
-    def own(self, epochs: dict[Place, int]) -> None:
-        """Note what the consumer reads now; tell the coordinator if it has let go of something."""
+    def own(self, epochs: dict[Place, int], number: int) -> None:
+        """Note what the consumer reads now, and say that it has carried out the target of this number."""
         with self._lock:
-            released = any(place not in epochs for place in self._owned)
             self._owned = dict(epochs)
-            if released:
-                self._outbox.append({"type": "released", "kept": [list(place) for place in epochs]})
-        if released:
-            self._ring()
+            self._outbox.append({"type": "done", "number": number})
+        self._ring()
 
     def join_anew(self) -> None:
         """Be a member again, under another id, after having been expelled."""
@@ -147,7 +146,7 @@ class Membership:
         self._ring()
 
     def leave(self, timeout_s: float, *, for_good: bool) -> None:
-        """Tell the coordinator, if it can be told within `timeout_s`, and end the thread. A second time does nothing."""
+        """Tell the coordinator, if it can be told within `timeout_s`, and end the thread. Twice does nothing."""
         if self._bell < 0:
             return
         with self._lock:
@@ -218,9 +217,9 @@ class Membership:
             connection.sendall(self._outgoing())
             if self._leaving is not None or self._hang_up or self._is_refused:
                 return
-            ready, _, _ = select.select(
-                [connection, self._bell], [], [], max(0.0, min(next_beat - time.monotonic(), look_s))
-            )
+            pause_s = max(0.0, min(next_beat - time.monotonic(), look_s))
+            both: list[Any] = [connection, self._bell]
+            ready = select.select(both, [], [], pause_s)[0]
             if self._bell in ready:
                 self._hear_bell()
             if connection in ready:
@@ -269,7 +268,7 @@ class Membership:
         kind = message["type"]
         if kind == "assign":
             epochs = {Place(topic, topic_id, number): epoch for topic, topic_id, number, epoch in message["places"]}
-            self._tell(News(target=Target(message["generation"], message["strategy"], epochs)))
+            self._tell(News(target=Target(message["number"], message["generation"], message["strategy"], epochs)))
         elif kind == "expel":
             self._tell(News(expelled=message["reason"]))
         elif kind == "error":

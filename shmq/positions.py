@@ -182,6 +182,10 @@ class Positions(_native.ConsumerCore):
         _log.warning("%s-%d: offset %d is outside %d..%d; going on at the %s", *reader.key, offset, begin, end, reset)
         self._to_edge(reader, reset)
 
+    def _on_deleted(self, reader: _native.Reader) -> None:
+        """The topic of a reader is gone."""
+        raise UnknownTopicOrPartitionError(*reader.key, deleted=True)
+
     def _want(self, reader: _native.Reader, offset: int) -> None:
         """Note where a reader shall stand, which the log does not have now: the next poll decides."""
         self._wanted[reader.key] = offset

@@ -1,11 +1,11 @@
-"""Being a member of a group: what a consumer subscribes to, what it was assigned, and what it commits.
+"""Being a member of a group: what a consumer subscribes to, and what it was assigned.
 
-Owns: subscribing, carrying out assignments between two polls, calling the listener, committing.
-Must never: read a partition that is not this member's, or commit for one that it has let go of.
-Sits: over positions, membership and committed; under consumer. Source: KafkaConsumer and ConsumerCoordinator of kafka-python.
+Owns: subscribing, carrying out assignments between two polls, calling the listener.
+Must never: read a partition that is not this member's.
+Sits: over commits and membership; under consumer. Source: KafkaConsumer of kafka-python.
 
-Everything here happens in the consumer's own thread: the core calls `_on_attention` at the beginning of a poll, and while
-one waits, when the membership has news or it is time to commit.
+Everything here happens in the consumer's own thread: the core calls `_on_attention` at the beginning of a poll, and
+while one waits, when the membership has news or it is time to commit.
 """
 
 from __future__ import annotations
@@ -14,51 +14,45 @@ import logging
 import re
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from shmq import _native
+from shmq.commits import Commits, key_of
 from shmq.committed import CommittedOffsets
 from shmq.errors import (
-    CommitFailedError,
     FencedInstanceIdError,
     IllegalArgumentError,
     IllegalStateError,
     ShmqError,
+    UnknownTopicOrPartitionError,
 )
-from shmq.futures import PendingRecord
 from shmq.groups.events import Place
 from shmq.listener import ConsumerRebalanceListener
-from shmq.membership import Membership, News, Target
-from shmq.positions import Positions, alone
-from shmq.store import Groups, TopicMeta
-from shmq.types import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+from shmq.membership import Membership, Target
+from shmq.positions import alone
+from shmq.store import TopicMeta
+from shmq.types import ConsumerGroupMetadata, TopicPartition
 
 _log = logging.getLogger(__name__)
 
 _LEAVE_S = 5.0
-CommitCallback = Callable[[dict[TopicPartition, OffsetAndMetadata], Exception | None], object]
 
 
-class Subscription(Positions):
+class Subscription(Commits):
     """The part of Consumer that is about groups."""
 
     _client_id: str
 
     def _init_group(self) -> None:
         """Called once, before anything else here."""
-        group_id = self.config.group_id
+        self._init_commits()
         self._topics: tuple[str, ...] = ()
         self._pattern: str | None = None
         self._listener: ConsumerRebalanceListener | None = None
         self._membership: Membership | None = None
-        self._committed = None if group_id is None else CommittedOffsets(Groups(self._connection.broker).make(group_id))
-        self._owned: dict[Place, int] = {}
-        self._metas: dict[Place, TopicMeta] = {}
         self._generation = -1
         self._fatal: ShmqError | None = None
         self._rebalancing = False
-        self._answers: list[tuple[CommitCallback, dict[TopicPartition, OffsetAndMetadata], Exception | None]] = []
 
     # -- subscribing --------------------------------------------------------------------------------------------------
 
@@ -132,61 +126,7 @@ class Subscription(Positions):
         if self._committed is not None:
             self._own_by_hand(self._committed)
 
-    # -- committing ---------------------------------------------------------------------------------------------------
-
-    @alone
-    def commit(
-        self, offsets: Mapping[TopicPartition, OffsetAndMetadata] | None = None, timeout_ms: float | None = None
-    ) -> None:
-        """Commit positions for the group; who reads these partitions next goes on there.
-
-        Args:
-            offsets: The next offset to read, by partition; None: everything that `poll` and iteration gave out so far.
-            timeout_ms: No effect: nothing is waited for.
-
-        Raises:
-            IllegalStateError: there is no `group_id`.
-            CommitFailedError: a partition is not this member's any more; the others were committed.
-        """
-        self._checked_timeout(0 if timeout_ms is None else timeout_ms)
-        self._call_back()
-        self._commit_all(self._consumed() if offsets is None else self._checked_offsets(offsets))
-
-    @alone
-    def commit_async(
-        self,
-        offsets: Mapping[TopicPartition, OffsetAndMetadata] | None = None,
-        callback: CommitCallback | None = None,
-    ) -> PendingRecord:
-        """The same, but an error goes to the future that it returns, and to `callback(offsets, error or None)`.
-
-        A commit takes about a microsecond here, so it is done when this returns; the callback comes with the next
-        `poll`, `commit` or `close`.
-        """
-        wanted = self._consumed() if offsets is None else self._checked_offsets(offsets)
-        future, error = PendingRecord(), None
-        try:
-            self._commit_all(wanted)
-        except ShmqError as failure:
-            error = failure
-        future.resolve(None if error else wanted, error)
-        if callback is not None:
-            self._answers.append((callback, wanted, error))
-            self._nudge(self._process)
-        return future
-
-    @alone
-    def committed(
-        self, partition: TopicPartition, metadata: bool = False, timeout_ms: float | None = None
-    ) -> int | OffsetAndMetadata | None:
-        """Return what the group has committed for a partition, assigned or not; None if it never did.
-
-        Args:
-            metadata: Return all of it, with the note that was committed, not just the offset.
-        """
-        self._checked_timeout(0 if timeout_ms is None else timeout_ms)
-        found = self._group().read(self._connection.topics.load(partition.topic), partition.partition)
-        return found if metadata or found is None else found.offset
+    # -- what others know ----------------------------------------------------------------------------------------------
 
     def group_metadata(self) -> ConsumerGroupMetadata:
         """Return what the group knows this consumer as, at the moment."""
@@ -211,6 +151,12 @@ class Subscription(Positions):
         if self._attention_at_ns and time.monotonic_ns() >= self._attention_at_ns:
             self._plan_commit()
             self._auto_commit(self._consumed())
+
+    def _on_deleted(self, reader: _native.Reader) -> None:
+        if self._membership is None:
+            super()._on_deleted(reader)
+        reader.paused = True  # the coordinator takes it away as soon as it notices
+        self._note_pauses()
 
     # -- assignments --------------------------------------------------------------------------------------------------
 
@@ -239,7 +185,7 @@ class Subscription(Positions):
             self._let_go_of(going)
         coming = {place: epoch for place, epoch in target.epochs.items() if place not in self._owned}
         arrived = self._take(coming)
-        membership.own(self._owned)
+        membership.own(self._owned, target.number)
         self._plan_commit()
         if not target.epochs and is_new:
             _log.info(
@@ -253,10 +199,13 @@ class Subscription(Positions):
         opened: dict[Place, _native.Reader] = {}
         try:
             for place in epochs:
-                meta = self._connection.topics.find(place.topic)
-                if meta is not None and meta.topic_id == place.topic_id:
-                    self._metas[place] = meta
-                    opened[place] = self._open(_key(place))
+                try:
+                    meta = self._connection.topics.load(place.topic)
+                    if meta.topic_id == place.topic_id:
+                        opened[place] = self._open(key_of(place))
+                        self._metas[place] = meta
+                except UnknownTopicOrPartitionError:
+                    continue
         except BaseException:
             for reader in opened.values():
                 reader.close()
@@ -267,7 +216,7 @@ class Subscription(Positions):
         return {reader.key for reader in opened.values()}
 
     def _let_go_of(self, places: list[Place]) -> None:
-        keys = {_key(place) for place in places}
+        keys = {key_of(place) for place in places}
         try:
             self._auto_commit({key: what for key, what in self._consumed().items() if key in keys})
         finally:
@@ -280,12 +229,12 @@ class Subscription(Positions):
         """They are another's already: what was read of them and not committed is read there again."""
         _log.warning("group %r: lost %s", self.config.group_id, ", ".join(f"{p.topic}-{p.partition}" for p in places))
         try:
-            self._tell("on_partitions_lost", sorted(_key(place) for place in places))
+            self._tell("on_partitions_lost", sorted(key_of(place) for place in places))
         finally:
             self._drop_places(places)
 
     def _drop_places(self, places: Iterable[Place]) -> None:
-        gone = {_key(place) for place in places}
+        gone = {key_of(place) for place in places}
         for reader in [reader for reader in self._readers if reader.key in gone]:
             self._readers.remove(reader)
             self._drop(reader)
@@ -349,7 +298,7 @@ class Subscription(Positions):
                 self._auto_commit(self._consumed())
             self._call_back()
             if self._owned and membership is not None:
-                self._tell("on_partitions_revoked", sorted(map(_key, self._owned)))
+                self._tell("on_partitions_revoked", sorted(map(key_of, self._owned)))
         finally:
             self._drop_places(list(self._owned))
             self._topics, self._pattern, self._listener = (), None, None
@@ -401,80 +350,8 @@ class Subscription(Positions):
                 raise IllegalArgumentError(f"pattern {pattern!r} is no regular expression: {error}") from None
         return names
 
-    def _checked_offsets(
-        self, offsets: Mapping[TopicPartition, OffsetAndMetadata]
-    ) -> dict[TopicPartition, OffsetAndMetadata]:
-        for place, what in offsets.items():
-            if not isinstance(what, OffsetAndMetadata) or not isinstance(what.offset, int) or what.offset < 0:
-                raise IllegalArgumentError(f"{place}: an OffsetAndMetadata with an offset of 0 or more, not {what!r}")
-        return dict(offsets)
-
-    def _consumed(self) -> dict[TopicPartition, OffsetAndMetadata]:
-        """What was given out so far: the next offset of every partition that has one."""
-        consumed = {}
-        for reader in self._readers:
-            first = self._first_taken(reader)
-            if first is not None or not reader.unset:
-                consumed[reader.key] = OffsetAndMetadata(reader.position if first is None else first, "", -1)
-        return consumed
-
-    def _commit_all(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        group = self._group()
-        owned = {_key(place): place for place in self._owned}
-        failure: CommitFailedError | None = None
-        for key, what in offsets.items():
-            place = owned.get(key)
-            if place is None:
-                failure = CommitFailedError(group.group.name, *key, "it is not assigned to this consumer")
-                continue
-            try:
-                group.commit(self._metas[place], place.partition, self._owned[place], what)
-            except CommitFailedError as error:
-                failure = error
-        if failure is not None:
-            raise failure
-
-    def _auto_commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
-        """Commit if `enable_auto_commit` says so. What cannot be committed is read again: a warning, no error."""
-        if not offsets or not self.config.enable_auto_commit or self._committed is None:
-            return
-        error: ShmqError | None = None
-        try:
-            self._commit_all(offsets)
-        except ShmqError as failure:
-            error = failure
-            _log.warning("automatic commit: %s", failure)
-        callback = self.config.default_offset_commit_callback
-        if callback is not None:
-            self._lend(callback, offsets, error)
-
-    def _plan_commit(self) -> None:
-        """Say when the next automatic commit is due."""
-        wanted = self._committed is not None and self.config.enable_auto_commit and self._owned
-        due = time.monotonic_ns() + int(self.config.auto_commit_interval_ms * 1e6)
-        self._attention_at_ns = due if wanted else 0
-
-    def _call_back(self) -> None:
-        """Call the callbacks of earlier commits."""
-        while self._answers:
-            callback, offsets, error = self._answers.pop(0)
-            self._lend(callback, offsets, error)
-
-    def _group(self) -> CommittedOffsets:
-        if self._committed is None:
-            raise IllegalStateError("this needs a group_id; without one nothing is committed")
-        return self._committed
-
-    def _first_place(self, meta: TopicMeta, place: TopicPartition) -> int | None:
-        found = None if self._committed is None else self._committed.look(meta, place.partition)
-        return None if found is None else found.offset
-
     def _is_reader_of_its_own(self) -> bool:
         return self._membership is None
-
-
-def _key(place: Place) -> TopicPartition:
-    return TopicPartition(place.topic, place.partition)
 
 
 def _place_of(meta: TopicMeta, partition: int) -> Place:

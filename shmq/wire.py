@@ -10,13 +10,13 @@ A frame is a length (4 bytes, big-endian, at most `MAX_FRAME_BYTES`) and a JSON 
       hello   protocol                                 the first frame; answered by `welcome` or `error`
       join    group, and the fields of events.Join      `owned` and places as [topic, topic_id, partition]
       beat    poll_age_ms
-      released kept
+      done    number                                   answers `assign`, once it is carried out
       leave   for_good
       request id, name, arguments                       administration; answered by `reply` with the same id
 
     coordinator to client
       welcome protocol, term, pid
-      assign  generation, strategy, places               each as [topic, topic_id, partition, epoch]
+      assign  number, generation, strategy, places       each as [topic, topic_id, partition, epoch]
       expel   reason
       error   error, detail                              an error's name in shmq.errors, and its text; then it hangs up
       reply   id, and `result`, or `error` and `detail`

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import json
 import os
@@ -187,6 +188,26 @@ class BrokerUnderTest:
         """Semaphores of this broker."""
         return [each for each in os.listdir("/dev/shm") if each.startswith(f"sem.shmq-{self.instance}-")]
 
+    def coordinator(self) -> int:
+        """Process id of the coordinator, 0 if there is none."""
+        path = self.directory / "coordinator.lock"
+        if not path.exists():
+            return 0
+        with open(path) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(json.loads(path.read_text().strip("\0 ") or '{"pid": 0}')["pid"])
+        return 0
+
+    def kill_coordinator(self, number: int = signal.SIGKILL) -> int:
+        """End the coordinator, if there is one, and wait until it is gone; its process id."""
+        pid = self.coordinator()
+        if pid:
+            os.kill(pid, number)
+            wait_until(lambda: self.coordinator() != pid)
+        return pid
+
     def close(self) -> None:
         """Close everything and remove the broker; fail if a client that was closed left something."""
         for child in self._children:
@@ -194,6 +215,7 @@ class BrokerUnderTest:
         for client in reversed(self._clients):
             client.close()
         self.admin.close()
+        self.kill_coordinator(signal.SIGTERM)
         if not self.has_deaths:
             assert self.doorbells() == [], "a client left its doorbell"
         broker = open_broker(str(self.directory))

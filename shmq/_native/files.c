@@ -113,6 +113,15 @@ int shmq_create_mapped(const char *path, uint64_t bytes, void **base, struct shm
     return result;
 }
 
+int shmq_extend_file(const char *path, uint64_t bytes, struct shmq_fail *fail) {
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return shmq_fail_errno(fail, SHMQ_E_STORAGE, path, "open", errno);
+    int result = reserve(fd, path, bytes, fail);
+    close(fd);
+    return result;
+}
+
 int shmq_map_file(const char *path, void **base, size_t *bytes, struct shmq_fail *fail) {
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)

@@ -85,6 +85,11 @@ static int explain(ConsumerObject *self, struct poll *poll, ReaderObject *reader
         poll->moved = true;
         return moved ? 0 : -1;
     }
+    if (result == SHMQ_E_DELETED) {
+        PyObject *passed = PyObject_CallMethod((PyObject *)self, "_on_deleted", "O", reader);
+        Py_XDECREF(passed);
+        return passed ? 0 : -1;
+    }
     return result < 0 ? (shmq_py_reader_raise(reader, result), -1) : 0;
 }
 

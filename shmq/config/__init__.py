@@ -7,6 +7,7 @@ Sits: right of errors and types; left of store and the clients.
 
 from __future__ import annotations
 
+from .broker import BrokerConfig
 from .checks import checked_timeout_ms
 from .client import AdminConfig
 from .consumer import ConsumerConfig
@@ -17,6 +18,7 @@ from .topic import TopicConfig
 
 __all__ = [
     "AdminConfig",
+    "BrokerConfig",
     "ConsumerConfig",
     "ProducerConfig",
     "TopicConfig",

@@ -39,7 +39,7 @@ class Join:
         topics: What it subscribes to, by name; empty with a pattern.
         pattern: A regular expression that topic names must match from their beginning, or None.
         strategies: Names of the assignors that it knows, best first.
-        owned: What it still holds, when it is back.
+        owned: What it still holds, when it is back; None if it was never away and only subscribes to something else.
         session_timeout_ms: Silence for so long costs it its membership.
         max_poll_interval_ms: So does going without a `poll` for so long.
         client_id, pid, process: Who it is, for people who look; `process` is its name.
@@ -50,7 +50,7 @@ class Join:
     topics: tuple[str, ...]
     pattern: str | None
     strategies: tuple[str, ...]
-    owned: tuple[Place, ...]
+    owned: tuple[Place, ...] | None
     session_timeout_ms: int
     max_poll_interval_ms: int
     client_id: str
@@ -67,11 +67,11 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
-    """A member has let go of everything but `kept`, and committed what it had to."""
+class Done:
+    """A member has carried out the `Assign` of this number: it holds what that has, and committed what it gave up."""
 
     member_id: str
-    kept: tuple[Place, ...]
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Tick:
     """Time goes by: sessions may be over."""
 
 
-Event = Join | Beat | Released | Leave | Died | TopicsChanged | Tick
+Event = Join | Beat | Done | Leave | Died | TopicsChanged | Tick
 
 
 # -- effects, to be carried out in order, after the new state has been saved ------------------------------------------
@@ -116,9 +116,15 @@ class Raise:
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Tell a member what it may hold from now on. What it holds beyond that it lets go of, and says so (`Released`)."""
+    """Tell a member what it may hold from now on. What it holds beyond that it lets go of, and says so (`Done`).
+
+    Attributes:
+        number: Rises by one with each that this member is told.
+        generation: Of the group.
+    """
 
     member_id: str
+    number: int
     generation: int
     places: tuple[Place, ...]
 

@@ -21,7 +21,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from shmq import _native
-from shmq.errors import BrokerNotFoundError, NotABrokerError, UnsupportedVersionError
+from shmq.config import BrokerConfig
+from shmq.errors import (
+    BrokerNotFoundError,
+    CorruptRecordError,
+    InvalidConfigurationError,
+    NotABrokerError,
+    UnsupportedVersionError,
+)
 
 from . import files
 from .filesystem import check_local, check_private
@@ -84,6 +91,22 @@ class Broker:
         """
         with _administration(self.directory, timeout_ms):
             yield
+
+    def options(self) -> BrokerConfig:
+        """Return the options of the broker. Raises: CorruptRecordError: the file that holds them is damaged."""
+        path = os.path.join(self.directory, "config.json")
+        try:
+            with open(path, "rb") as file:
+                return BrokerConfig.parse(json.loads(file.read(_LONGEST_IDENTITY_BYTES)))
+        except FileNotFoundError:
+            return BrokerConfig()
+        except (ValueError, AttributeError, RecursionError, InvalidConfigurationError) as error:
+            raise CorruptRecordError(path, f"no options of a broker ({error})") from None
+
+    def alter(self, options: BrokerConfig) -> None:
+        """Set the options of the broker. Raises: StorageError, StorageFullError."""
+        text = json.dumps(options.to_json(), indent=2) + "\n"
+        files.write_whole(os.path.join(self.directory, "config.json"), text.encode(), durable=True)
 
     @contextlib.contextmanager
     def process(self) -> Iterator[_native.Process]:

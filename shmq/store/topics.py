@@ -49,6 +49,14 @@ class Topics:
         with files.storage_errors(self._broker.topics_directory, "cannot be listed"):
             return sorted(os.listdir(self._broker.topics_directory))
 
+    def stamps(self) -> list[tuple[str, int]]:
+        """Return the topics there are, each with a number that changes when it is altered or made anew."""
+        stamps = []
+        for name in self.names():
+            with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
+                stamps.append((name, os.stat(os.path.join(self._steps.directory(name), "meta.json")).st_mtime_ns))
+        return stamps
+
     def load(self, name: str) -> TopicMeta:
         """Return a topic. One in memory whose part of /dev/shm is gone, as after a reboot, is made anew, empty.
 
