@@ -8,13 +8,14 @@ Sits: over wire and store; under membership and administration.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import os
 import select
 import socket
 import struct
-import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +25,10 @@ from shmq import errors, wire
 from shmq.errors import CoordinatorNotAvailableError, UnknownMemberIdError, membership_error
 from shmq.store import Broker
 
-SOCKET, LOCK, LOG = "coordinator.sock", "coordinator.lock", "coordinator.log"
+SOCKET, LOCK, START, LOG = "coordinator.sock", "coordinator.lock", "coordinator.start", "coordinator.log"
 MAX_LOG_BYTES = 1 << 20
 _PATIENCE_S = 10.0
-_START_AGAIN_S = 1.0
+_START_AGAIN_S = 5.0
 _PAUSE_S = 0.005
 _ANSWER_S = 30.0
 _CREDENTIALS = struct.Struct("3i")
@@ -55,21 +56,69 @@ def connect(broker: Broker, group_id: str = "", *, patience_s: float = _PATIENCE
     Raises:
         CoordinatorNotAvailableError: none could be reached in time; the message says what its log says.
     """
+    connection = _try(broker.directory)
+    if connection is not None:
+        return connection
     deadline = time.monotonic() + patience_s
     start_at = 0.0
-    while True:
-        connection = _try(broker.directory)
-        if connection is not None:
-            return connection
-        now = time.monotonic()
-        if now >= deadline:
-            raise CoordinatorNotAvailableError(
-                group_id, f"no coordinator within {patience_s:g} s; {_last_words(broker.directory)}"
-            )
-        if now >= start_at:
-            start(broker.directory)
-            start_at = now + _START_AGAIN_S
-        select.select([], [], [], _PAUSE_S)
+    with contextlib.closing(_StartLock(broker.directory)) as lock:
+        while True:
+            connection = _try(broker.directory)
+            if connection is not None:
+                return connection
+            now = time.monotonic()
+            if now >= deadline:
+                raise CoordinatorNotAvailableError(
+                    group_id, f"no coordinator within {patience_s:g} s; {_last_words(broker.directory)}"
+                )
+            if now >= start_at and lock.take():
+                start(broker.directory)
+                start_at = now + _START_AGAIN_S
+            select.select([], [], [], _PAUSE_S)
+
+
+class _StartLock:
+    """Held by the one client that starts the coordinator, until it has reached it; the others only wait.
+
+    A POSIX record lock, which forked children do not inherit; `_starting` keeps the threads of a process apart.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory, self._descriptor = directory, -1
+
+    def take(self) -> bool:
+        """Return whether it is ours."""
+        if self._descriptor < 0:
+            with _lock:
+                if self._directory in _starting:
+                    return False
+                _starting.add(self._directory)
+            path = os.path.join(self._directory, START)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            _starting.discard(self._directory)
+
+
+_lock = threading.Lock()
+_starting: set[str] = set()
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _starting.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def start(directory: str) -> None:
@@ -86,18 +135,34 @@ def start(directory: str) -> None:
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     descriptor = os.open(log, flags, 0o600)
     try:
-        subprocess.run(
-            ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-m", "shmq.coordinator", directory],
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
-            cwd="/",
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            check=True,
+        # Not subprocess: if another thread forks meanwhile, the child keeps its pipe, and we would wait for that child.
+        inherited = [
+            number for number in map(int, os.listdir("/proc/self/fd")) if number > 2 and _is_inheritable(number)
+        ]
+        shell = os.posix_spawn(
+            "/bin/sh",
+            ["sh", "-c", 'cd / && "$@" &', "sh", sys.executable, "-m", "shmq.coordinator", directory],
+            {**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, descriptor, 1),
+                (os.POSIX_SPAWN_DUP2, descriptor, 2),
+                *((os.POSIX_SPAWN_CLOSE, number) for number in inherited),
+            ],
+            setsid=True,
+            setsigmask=(),
         )
+        with contextlib.suppress(ChildProcessError):  # the program reaps all of its children itself
+            os.waitpid(shell, 0)
     finally:
         os.close(descriptor)
+
+
+def _is_inheritable(descriptor: int) -> bool:
+    try:
+        return os.get_inheritable(descriptor)
+    except OSError:  # closed by another thread since it was listed
+        return False
 
 
 _numbers = itertools.count(1)

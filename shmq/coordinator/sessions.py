@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import re
-import select
 from collections.abc import Callable
 from typing import Any
 
@@ -34,13 +33,14 @@ _GREETING_S = 30.0
 
 
 class Sessions:
-    """All connections, and which member each of them carries."""
+    """All connections, and which member each of them carries; `away` are members whose connection has broken."""
 
     def __init__(self, term: int) -> None:
         self.term = term
         self.keeper: Keeper | None = None
         self.open: set[Session] = set()
         self.members: dict[tuple[str, str], Session] = {}
+        self.away: dict[tuple[str, str], Session] = {}
         self.changed: Callable[[], object] = lambda: None
 
     def tell(self, group: str, member_id: str, message: wire.Message) -> None:
@@ -96,11 +96,11 @@ class Session(asyncio.Protocol):
         self._sessions.open.discard(self)
         if self._impatience is not None:
             self._impatience.cancel()
-        if self._member is not None and self._sessions.members.get(self._member) is self:
-            del self._sessions.members[self._member]
-            if self._pidfd < 0 or _is_dead(self._pidfd):
-                self._apply(Died(self._member[1]))
-        self._close_pidfd()
+        if self._member is not None and self._pidfd >= 0:
+            self._sessions.members.pop(self._member, None)
+            self._sessions.away[self._member] = self  # a death closes files before the pidfd tells of it
+        else:
+            self.forget()
         self._sessions.changed()
 
     # -- talking -------------------------------------------------------------------------------------------------------
@@ -118,8 +118,11 @@ class Session(asyncio.Protocol):
     def forget(self) -> None:
         """It carries no member any longer."""
         if self._member is not None:
-            self._sessions.members.pop(self._member, None)
+            for sessions in (self._sessions.members, self._sessions.away):
+                if sessions.get(self._member) is self:
+                    del sessions[self._member]
             self._member = None
+        self._close_pidfd()
 
     def close(self) -> None:
         """Hang up, once all is sent."""
@@ -169,10 +172,11 @@ class Session(asyncio.Protocol):
         if self._member is not None and self._member != (group, join.member_id):
             self._refuse("InvalidRequestError", "one connection carries one member")
             return
-        before = self._sessions.members.get((group, join.member_id))
-        if before is not None and before is not self:
-            before.forget()
-            before.close()
+        for sessions in (self._sessions.members, self._sessions.away):
+            before = sessions.get((group, join.member_id))
+            if before is not None and before is not self:
+                before.forget()
+                before.close()
         self._member = group, join.member_id
         self._sessions.members[self._member] = self
         self._watch()
@@ -231,8 +235,7 @@ class Session(asyncio.Protocol):
         if self._member is not None:
             _log.info("group %r: process %d of %s is dead", *self._member[:1], self.pid, self._member[1])
             self._apply(Died(self._member[1]))
-            self.forget()
-        self._close_pidfd()
+        self.forget()
         if self._transport is not None:
             self._transport.abort()
 
@@ -275,7 +278,3 @@ def _process_name(pid: int) -> str:
         return psutil.Process(pid).name() if pid else ""
     except psutil.Error:
         return ""
-
-
-def _is_dead(pidfd: int) -> bool:
-    return bool(select.select([pidfd], [], [], 0)[0])

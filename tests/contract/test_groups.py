@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 
 import pytest
 
-from shmq import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition, errors
+from shmq import Consumer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition, errors
 
 FAST = {"session_timeout_ms": 400, "heartbeat_interval_ms": 100}
 
@@ -419,12 +420,11 @@ def test_a_child_that_inherits_a_member_is_none(broker, settle):
 
 def test_a_consumer_that_is_dropped_unclosed_leaves_its_group(broker, settle):
     fill(broker)
-    from shmq import Consumer
-
-    dropped = Consumer("t", bootstrap_servers=broker.address, group_id="g")
+    dropped = Consumer("t", bootstrap_servers=broker.address, group_id="g", heartbeat_interval_ms=50)
     settle((dropped, 4))
     broker.has_deaths = True
     del dropped
+    gc.collect()
     other = broker.consumer("t", group_id="g")
 
     settle((other, 4))
