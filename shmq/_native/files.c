@@ -113,12 +113,22 @@ int shmq_create_mapped(const char *path, uint64_t bytes, void **base, struct shm
     return result;
 }
 
+int shmq_extend_file(const char *path, uint64_t bytes, struct shmq_fail *fail) {
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return shmq_fail_errno(fail, SHMQ_E_STORAGE, path, "open", errno);
+    int result = reserve(fd, path, bytes, fail);
+    close(fd);
+    return result;
+}
+
 int shmq_map_file(const char *path, void **base, size_t *bytes, struct shmq_fail *fail) {
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return shmq_fail_errno(fail, SHMQ_E_STORAGE, path, "open", errno);
     struct stat status;
     int result = SHMQ_OK;
+    fail->pos = 0;
     if (fstat(fd, &status) < 0)
         result = shmq_fail_errno(fail, SHMQ_E_STORAGE, path, "stat", errno);
     else if (!S_ISREG(status.st_mode) || status.st_size < SHMQ_PAGE_BYTES)

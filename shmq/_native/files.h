@@ -18,6 +18,9 @@ int shmq_create_file(const char *path, uint64_t bytes, const void *header, size_
 /* The same, and map it; its pages are populated, so that no later store can fail for want of space. */
 int shmq_create_mapped(const char *path, uint64_t bytes, void **base, struct shmq_fail *fail);
 
+/* Let a file have at least `bytes`, reserved on the disk; the new ones are 0. On failure it is as it was. */
+int shmq_extend_file(const char *path, uint64_t bytes, struct shmq_fail *fail);
+
 /* Map a whole file read-write and shared. Refuses what is not a regular file or shorter than a page. */
 int shmq_map_file(const char *path, void **base, size_t *bytes, struct shmq_fail *fail);
 

@@ -113,7 +113,25 @@
  *
  *   A COMMITTED batch is valid if and only if: (1) 24 + payload_bytes fits its units, and would not fit one unit
  *   less; (2) count is the difference of the end_counts; (3) the kind is known and its rows fill the payload exactly;
- *   (4) the CRC matches where the segment has CRCs. What lies in an ABORTED batch is never looked at. */
+ *   (4) the CRC matches where the segment has CRCs. What lies in an ABORTED batch is never looked at.
+ *
+ *
+ * OFFSETS FILE, one for each topic that a group has read: `groups/NAME/TOPIC-ID.offsets`
+ *
+ *   pos  size  field         meaning
+ *     0     8  magic         "SHMQOFS1"
+ *     8     4  version       SHMQ_LAYOUT_VERSION
+ *    12     4  incompat      feature bits; an unknown one: refuse
+ *    16     8  topic_id      random number of the topic
+ *    24     4  header_crc    CRC32C of bytes 0 to 23
+ *  4096    64  partition 0   then one slot every 64 bytes; the file ends with a whole page
+ *
+ *   Slot:
+ *     0     8  word          epoch:16 | has_note:1 | committed offset + 1:47, or 0 if nothing was committed
+ *     8     8  commit_ms     when, since 1970; for display
+ *    16    48  reserved      0
+ *
+ *   A word is valid whatever it is: any epoch, any offset. The epoch is the right to commit (offsets.h, O1). */
 #ifndef SHMQ_LAYOUT_H
 #define SHMQ_LAYOUT_H
 
@@ -129,6 +147,7 @@
 #define SHMQ_PROCS_MAGIC "SHMQPRC1"
 #define SHMQ_CONTROL_MAGIC "SHMQCTL1"
 #define SHMQ_SEGMENT_MAGIC "SHMQSEG1"
+#define SHMQ_OFFSETS_MAGIC "SHMQOFS1"
 
 /* Process slots. */
 #define SHMQ_SLOT_BITS 10
@@ -365,5 +384,28 @@ struct shmq_row_header {
 
 _Static_assert(sizeof(struct shmq_batch) == 24, "file format");
 _Static_assert(sizeof(struct shmq_row_header) == 24, "file format");
+
+/* Offsets file. */
+#define SHMQ_COMMITTED_BITS 47
+#define SHMQ_COMMITTED_MASK ((UINT64_C(1) << SHMQ_COMMITTED_BITS) - 1)
+#define SHMQ_MAX_OFFSET_EPOCH 0xffffu
+
+struct shmq_offsets_header {
+    char magic[8];
+    uint32_t version;
+    uint32_t incompat;
+    uint64_t topic_id;
+    uint32_t header_crc;
+    uint32_t reserved;
+};
+
+struct shmq_offset_slot {
+    shmq_a64 word;
+    shmq_a64 commit_ms;
+    uint64_t reserved[6];
+};
+
+_Static_assert(offsetof(struct shmq_offsets_header, header_crc) == 24, "file format");
+_Static_assert(sizeof(struct shmq_offset_slot) == 64, "file format");
 
 #endif

@@ -61,12 +61,21 @@ static int acquire(ConsumerObject *self) {
         return shmq_raise_code("forked", "{s:s,s:K,s:K}", "what", "consumer", "pid_made", (unsigned long long)self->pid,
                                "pid_now", (unsigned long long)getpid()),
                -1;
+    if (self->owner == thread && self->lent)
+        return self->depth++, 0;
     if (self->owner)
         return shmq_raise_code("concurrent", "{s:s,s:k,s:k}", "what", "consumer", "thread_made", self->owner, "thread_now",
                                thread),
                -1;
     self->owner = thread;
     return 0;
+}
+
+static void release(ConsumerObject *self) {
+    if (self->depth)
+        self->depth--;
+    else
+        self->owner = 0;
 }
 
 /* _alone(function, ...): call it as the only one inside. In C, so that no signal handler comes in between. */
@@ -76,7 +85,18 @@ static PyObject *consumer_alone(ConsumerObject *self, PyObject *const *args, Py_
     if (acquire(self) < 0)
         return NULL;
     PyObject *result = PyObject_Vectorcall(args[0], args + 1, (size_t)(count - 1), keywords);
-    self->owner = 0;
+    release(self);
+    return result;
+}
+
+/* _lend(function, ...): call a callback of the user's, which may use this consumer, from the thread that is inside. */
+static PyObject *consumer_lend(ConsumerObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    if (count < 1)
+        return PyErr_Format(PyExc_TypeError, "_lend() takes a function");
+    char lent = self->lent;
+    self->lent = 1;
+    PyObject *result = PyObject_Vectorcall(args[0], args + 1, (size_t)(count - 1), keywords);
+    self->lent = lent;
     return result;
 }
 
@@ -119,7 +139,8 @@ static long long parse_most(ConsumerObject *self, PyObject *max_records) {
 static PyObject *poll_records(ConsumerObject *self, PyObject *timeout, PyObject *max_records, bool keep_place) {
     long long most = parse_most(self, max_records);
     double timeout_ms = most < 0 ? -1 : parse_timeout(self, timeout);
-    if (timeout_ms < 0 || shmq_wakeup_asked(self))
+    self->polls++;
+    if (timeout_ms < 0 || shmq_wakeup_asked(self) || shmq_attend(self) < 0)
         return NULL;
     PyObject *result = self->taken ? shmq_taken_poll(self, most) : NULL;
     if (PyErr_Occurred())
@@ -158,7 +179,7 @@ static PyObject *consumer_poll(ConsumerObject *self, PyObject *const *args, Py_s
     PyObject *zero = arguments[0] ? NULL : PyLong_FromLong(0), *result = NULL;
     if ((arguments[0] || zero) && acquire(self) == 0) {
         result = poll_records(self, zero ? zero : arguments[0], arguments[1] ? arguments[1] : Py_None, !update);
-        self->owner = 0;
+        release(self);
     }
     Py_XDECREF(zero);
     return result;
@@ -167,7 +188,8 @@ static PyObject *consumer_poll(ConsumerObject *self, PyObject *const *args, Py_s
 /* ---- Iteration, wakeup, state ---- */
 
 static PyObject *next_record(ConsumerObject *self) {
-    if (shmq_wakeup_asked(self))
+    self->polls++;
+    if (shmq_wakeup_asked(self) || shmq_attend(self) < 0)
         return NULL;
     PyObject *record = shmq_taken_next(self);
     if (record || PyErr_Occurred())
@@ -184,7 +206,7 @@ static PyObject *consumer_next(ConsumerObject *self) {
     if (acquire(self) < 0)
         return NULL;
     PyObject *record = next_record(self);
-    self->owner = 0;
+    release(self);
     return record;
 }
 
@@ -195,6 +217,19 @@ static PyObject *consumer_set_wakeup(ConsumerObject *self, PyObject *process) {
     if (((ProcessObject *)process)->process)
         shmq_doorbell_ring_self(((ProcessObject *)process)->process);
     Py_RETURN_NONE;
+}
+
+static PyObject *consumer_nudge(ConsumerObject *self, PyObject *process) {
+    if (Py_TYPE(process) != &ProcessType)
+        return PyErr_Format(PyExc_TypeError, "_nudge(Process)");
+    __atomic_store_n(&self->nudged, 1, __ATOMIC_SEQ_CST);
+    if (((ProcessObject *)process)->process)
+        shmq_doorbell_ring_self(((ProcessObject *)process)->process);
+    Py_RETURN_NONE;
+}
+
+static PyObject *consumer_is_inside(ConsumerObject *self, void *Py_UNUSED(closure)) {
+    return PyBool_FromLong(self->owner != 0);
 }
 
 static PyObject *consumer_shut(ConsumerObject *self, PyObject *Py_UNUSED(ignored)) {
@@ -221,17 +256,26 @@ static PyMethodDef consumer_methods[] = {
     {"_drop", (PyCFunction)shmq_taken_drop, METH_O, "_drop(Reader): forget what was read there and not given out."},
     {"_first_taken", (PyCFunction)shmq_taken_first, METH_O, "_first_taken(Reader): offset of the first such record, or None."},
     {"_set_wakeup", (PyCFunction)consumer_set_wakeup, METH_O, "Make the poll under way, or the next one, raise."},
+    {"_lend", (PyCFunction)(void (*)(void))consumer_lend, METH_FASTCALL | METH_KEYWORDS,
+     "_lend(function, ...): call the user's callback, which may use this consumer. Only from inside."},
+    {"_nudge", (PyCFunction)consumer_nudge, METH_O, "Make the poll under way, or the next one, call _on_attention()."},
     {"_shut", (PyCFunction)consumer_shut, METH_NOARGS, "Close: every later use raises ClosedError."},
     {NULL, NULL, 0, NULL}};
 
 static PyMemberDef consumer_members[] = {
     {"_readers", T_OBJECT, offsetof(ConsumerObject, readers), READONLY, "List of Reader, changed in place; None when closed."},
     {"_pausing", Py_T_BOOL_COMPAT, offsetof(ConsumerObject, pausing), 0, "Whether any Reader is paused."},
+    {"_attention_at_ns", T_ULONGLONG, offsetof(ConsumerObject, attention_at_ns), 0,
+     "When a poll shall call _on_attention(), on the monotonic clock; 0: never."},
+    {"_polls", T_ULONGLONG, offsetof(ConsumerObject, polls), READONLY, "Calls of poll() and of iteration."},
     {"_received", T_ULONGLONG, offsetof(ConsumerObject, received), READONLY, "Records read."},
     {"_received_bytes", T_ULONGLONG, offsetof(ConsumerObject, received_bytes), READONLY, "Their bytes."},
     {"_slept", T_ULONGLONG, offsetof(ConsumerObject, slept), READONLY, "Sleeps in poll()."},
     {"_rescued", T_ULONGLONG, offsetof(ConsumerObject, rescued), READONLY, "Sleeps that only their bound ended."},
     {NULL, 0, 0, 0, NULL}};
+
+static PyGetSetDef consumer_getset[] = {
+    {"_is_inside", (getter)consumer_is_inside, NULL, "Is a thread inside?", NULL}, {NULL, NULL, NULL, NULL, NULL}};
 
 PyTypeObject ConsumerCoreType = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "shmq._native.ConsumerCore",
@@ -246,4 +290,5 @@ PyTypeObject ConsumerCoreType = {
     .tp_iternext = (iternextfunc)consumer_next,
     .tp_methods = consumer_methods,
     .tp_members = consumer_members,
+    .tp_getset = consumer_getset,
 };

@@ -13,12 +13,17 @@ typedef struct {
     Py_ssize_t given_out; /* how many of these, from the front; None stands in their places */
     Py_ssize_t next;      /* reader to begin the next round with */
     unsigned long owner;  /* thread inside, 0 if none */
+    int depth;            /* how many calls that thread has made while the consumer was lent to it */
+    char lent;            /* the owner is in a callback of the user's, which may call us */
     uint64_t fork_count, pid;
     long long max_poll_records, fetch_min_bytes, fetch_max_wait_ms, fetch_max_bytes, max_partition_fetch_bytes, spin_us;
     double iteration_timeout_ms;
     unsigned long long received, received_bytes, slept, rescued;
     char pausing; /* a partition is paused */
     int woken;    /* wakeup() was called */
+    int nudged;   /* _on_attention() is wanted */
+    unsigned long long attention_at_ns; /* and at this time; 0: never */
+    unsigned long long polls;           /* calls of poll() and of iteration */
 } ConsumerObject;
 
 /* Read from the log: {TopicPartition: [record, ...]} of up to `most` records, {} when time ran out. NULL with an
@@ -27,6 +32,12 @@ PyObject *shmq_poll_log(ConsumerObject *self, uint64_t began_ns, uint64_t deadli
 
 /* Was wakeup() called? Then 1, with WakeupError set. */
 int shmq_wakeup_asked(ConsumerObject *self);
+
+/* Call _on_attention() if somebody asked for it, or its time has come. 0; -1 with an exception set: it is wanted still. */
+int shmq_attend(ConsumerObject *self);
+
+/* Does somebody want this thread back from its wait? */
+bool shmq_consumer_is_called(ConsumerObject *self);
 
 /* Wait for news until `deadline_ns` at the latest; `blocked` by a claim, look again soon. 0; -1 with an exception set. */
 int shmq_consumer_wait(ConsumerObject *self, bool blocked, uint64_t deadline_ns, uint64_t *bound_ns);

@@ -47,7 +47,7 @@ typedef struct {
 } ReaderObject;
 
 extern PyTypeObject ProcessType, PartitionType, AppenderType, ReaderType, RecordType, FutureType, TopicType,
-    ProducerCoreType, ConsumerCoreType;
+    ProducerCoreType, ConsumerCoreType, OffsetsType;
 
 /* py_error.c: hooks that Python sets. */
 extern PyObject *shmq_record_metadata; /* shmq.types.RecordMetadata */
@@ -69,6 +69,9 @@ int shmq_parse_options(PyObject *kwargs, struct shmq_options *options);
 /* py_appender.c: append, with waiting for space; 0, or negative with an exception set: E_DELETED if the topic is gone. */
 int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, uint64_t bytes, uint64_t max_block_ms,
                    struct shmq_appended *appended);
+
+/* py_offsets.c */
+PyObject *shmq_py_create_offsets(PyObject *module, PyObject *args);
 
 /* py_future.c */
 PyObject *shmq_future_new(PyObject *topic, int partition, uint64_t offset, int64_t timestamp_ms,

@@ -103,6 +103,14 @@ static PyObject *py_fault_arm(PyObject *Py_UNUSED(module), PyObject *args, PyObj
     Py_RETURN_NONE;
 }
 
+static PyObject *py_fault_point(PyObject *Py_UNUSED(module), PyObject *name) {
+    const char *text = PyUnicode_AsUTF8(name);
+    if (!text)
+        return NULL;
+    SHMQ_FAULT(text);
+    Py_RETURN_NONE;
+}
+
 static PyObject *py_fault_passed(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
     return PyLong_FromUnsignedLongLong(shmq_fault_passed());
 }
@@ -114,6 +122,9 @@ static PyMethodDef functions[] = {
      "create_procs(path, instance, slots=1024): write a fresh table of process slots."},
     {"create_control", (PyCFunction)(void (*)(void))py_create_control, METH_VARARGS | METH_KEYWORDS,
      "create_control(path, *, topic_id, partition, ring_slots, segment_bytes, ...): write an empty partition."},
+    {"create_offsets", shmq_py_create_offsets, METH_VARARGS,
+     "create_offsets(path, topic_id, partitions): make a file of committed offsets, unless it is there."},
+    {"fault_point", py_fault_point, METH_O, "fault_point(name): die here, if the crash tests have armed it."},
     {"doorbell_name", py_doorbell_name, METH_VARARGS, "doorbell_name(instance, slot, epoch) -> semaphore name"},
     {"murmur2", py_murmur2, METH_O, "Java's murmur2 of bytes, as an unsigned 32-bit number."},
     {"encode_headers", py_encode_headers, METH_O, "encode_headers([(str, bytes or None)]) -> bytes"},
@@ -140,7 +151,7 @@ PyMODINIT_FUNC PyInit__native(void) {
         add_type(self, "Appender", &AppenderType) < 0 || add_type(self, "Reader", &ReaderType) < 0 ||
         add_type(self, "ConsumerRecord", &RecordType) < 0 || add_type(self, "RecordFuture", &FutureType) < 0 ||
         add_type(self, "Topic", &TopicType) < 0 || add_type(self, "ProducerCore", &ProducerCoreType) < 0 ||
-        add_type(self, "ConsumerCore", &ConsumerCoreType) < 0 ||
+        add_type(self, "ConsumerCore", &ConsumerCoreType) < 0 || add_type(self, "Offsets", &OffsetsType) < 0 ||
         PyModule_AddStringConstant(self, "CRC32C_WAY", shmq_crc32c_way()) < 0 ||
         PyModule_AddIntConstant(self, "LAYOUT_VERSION", SHMQ_LAYOUT_VERSION) < 0 ||
         PyModule_AddIntConstant(self, "MAX_BATCH_RECORDS", SHMQ_MAX_COUNT) < 0) {

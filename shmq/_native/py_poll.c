@@ -172,10 +172,26 @@ int shmq_wakeup_asked(ConsumerObject *self) {
     return 1;
 }
 
+int shmq_attend(ConsumerObject *self) {
+    if (__builtin_expect(self->attention_at_ns != 0, 0) && shmq_now_ns() >= self->attention_at_ns)
+        __atomic_store_n(&self->nudged, 1, __ATOMIC_SEQ_CST);
+    if (!__atomic_load_n(&self->nudged, __ATOMIC_SEQ_CST) || !__atomic_exchange_n(&self->nudged, 0, __ATOMIC_SEQ_CST))
+        return 0;
+    PyObject *done = PyObject_CallMethod((PyObject *)self, "_on_attention", NULL);
+    if (!done)
+        __atomic_store_n(&self->nudged, 1, __ATOMIC_SEQ_CST);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
 static int poll_until(ConsumerObject *self, struct poll *poll, uint64_t began_ns, uint64_t deadline_ns) {
     uint64_t bound_ns = FIRST_SLEEP_NS;
     for (;;) {
-        if (shmq_wakeup_asked(self) || take(self, poll) < 0)
+        if (shmq_wakeup_asked(self))
+            return -1;
+        if (PyDict_GET_SIZE(poll->result) && __atomic_load_n(&self->nudged, __ATOMIC_SEQ_CST))
+            return 0; /* what was read is delivered before a partition is given away */
+        if (shmq_attend(self) < 0 || take(self, poll) < 0)
             return -1;
         uint64_t until = deadline_ns;
         if (PyDict_GET_SIZE(poll->result)) {

@@ -24,8 +24,8 @@ static bool has_news(ConsumerObject *self, bool settled) {
     return false;
 }
 
-static bool is_woken(ConsumerObject *self) {
-    return __atomic_load_n(&self->woken, __ATOMIC_SEQ_CST);
+bool shmq_consumer_is_called(ConsumerObject *self) {
+    return __atomic_load_n(&self->woken, __ATOMIC_SEQ_CST) || __atomic_load_n(&self->nudged, __ATOMIC_SEQ_CST);
 }
 
 static bool spin_once(ConsumerObject *self, uint64_t until_ns) {
@@ -34,7 +34,7 @@ static bool spin_once(ConsumerObject *self, uint64_t until_ns) {
     do {
         for (int turn = 0; turn < 16 && !(news = has_news(self, true)); turn++)
             shmq_cpu_relax();
-    } while (!news && !is_woken(self) && shmq_now_ns() < until_ns);
+    } while (!news && !shmq_consumer_is_called(self) && shmq_now_ns() < until_ns);
     Py_END_ALLOW_THREADS;
     return news;
 }
@@ -45,7 +45,7 @@ static int spin(ConsumerObject *self, uint64_t now, uint64_t deadline_ns) {
         return now >= deadline_ns;
     uint64_t until = earlier(deadline_ns, now + (uint64_t)self->spin_us * 1000);
     for (; now < until; now = shmq_now_ns()) {
-        if (spin_once(self, earlier(until, now + SPIN_SLICE_NS)) || is_woken(self))
+        if (spin_once(self, earlier(until, now + SPIN_SLICE_NS)) || shmq_consumer_is_called(self))
             return 1;
         if (PyErr_CheckSignals() < 0)
             return -1;
@@ -70,7 +70,7 @@ static int sleep_until(ConsumerObject *self, struct shmq_process *process, uint6
     uint64_t ticket = shmq_doorbell_ticket(process);
     if (announce(self) < 0)
         return -1;
-    if (has_news(self, false) || is_woken(self))
+    if (has_news(self, false) || shmq_consumer_is_called(self))
         return 0;
     uint64_t until = earlier(deadline_ns, shmq_now_ns() + bound_ns);
     self->slept++;

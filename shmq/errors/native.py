@@ -20,6 +20,7 @@ from .caller import (
     RecordListTooLargeError,
     UnknownTopicOrPartitionError,
 )
+from .groups import CommitFailedError
 from .world import (
     AppendAbortedError,
     BufferFullError,
@@ -47,6 +48,10 @@ def _bad_partition(topic: str, partition: object, partitions: int) -> ShmqError:
     )
 
 
+def _fenced(path: str, partition: int, epoch: int) -> ShmqError:
+    return CommitFailedError("", path, partition, f"its epoch is {epoch} by now")
+
+
 _FROM_NATIVE: dict[str, Callable[..., ShmqError]] = {
     "full": BufferFullError,
     "too_large": _too_large,
@@ -64,6 +69,7 @@ _FROM_NATIVE: dict[str, Callable[..., ShmqError]] = {
     "closed": ClosedError,
     "forked": ForkedError,
     "concurrent": ConcurrentUseError,
+    "fenced": _fenced,
     "internal": InternalError,
 }
 
