@@ -128,6 +128,7 @@ int shmq_map_file(const char *path, void **base, size_t *bytes, struct shmq_fail
         return shmq_fail_errno(fail, SHMQ_E_STORAGE, path, "open", errno);
     struct stat status;
     int result = SHMQ_OK;
+    fail->pos = 0;
     if (fstat(fd, &status) < 0)
         result = shmq_fail_errno(fail, SHMQ_E_STORAGE, path, "stat", errno);
     else if (!S_ISREG(status.st_mode) || status.st_size < SHMQ_PAGE_BYTES)

@@ -15,6 +15,7 @@ LAYERS = [
     {"rows", "futures", "store", "groups"},
     {"connection", "committed", "accumulator", "coordination", "coordinator"},
     {"positions", "membership"},
+    {"commits"},
     {"subscription"},
     {"producer", "consumer", "admin_forms"},
     {"admin_results"},
