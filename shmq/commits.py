@@ -33,11 +33,13 @@ class Commits(Positions):
     _owned: dict[Place, int]
     """What this consumer may commit: the epoch, by partition."""
     _metas: dict[Place, TopicMeta]
+    _holding: dict[TopicPartition, _native.Reader]
+    """Readers of topics whose producers wait for this group."""
 
     def _init_commits(self) -> None:
         group_id = self.config.group_id
         self._committed = None if group_id is None else CommittedOffsets(Groups(self._connection.broker).make(group_id))
-        self._owned, self._metas = {}, {}
+        self._owned, self._metas, self._holding = {}, {}, {}
         self._answers: list[tuple[CommitCallback, dict[TopicPartition, OffsetAndMetadata], Exception | None]] = []
 
     # -- committing ---------------------------------------------------------------------------------------------------
@@ -126,10 +128,17 @@ class Commits(Positions):
                 continue
             try:
                 group.commit(self._metas[place], place.partition, self._owned[place], what)
+                self._let_go_up_to(key, what)
             except CommitFailedError as error:
                 failure = error
         if failure is not None:
             raise failure
+
+    def _let_go_up_to(self, key: TopicPartition, what: OffsetAndMetadata) -> None:
+        """Producers that wait for this group need not keep what it has committed."""
+        reader = self._holding.get(key)
+        if reader is not None and what.offset is not None:
+            reader.move_hold(reader.settled(what.offset))
 
     def _auto_commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit if `enable_auto_commit` says so. What cannot be committed is read again: a warning, no error."""

@@ -99,6 +99,8 @@ class Membership:
         self._outbox: list[wire.Message] = []
         self._rejoin = self._hang_up = self._is_refused = False
         self._leaving: bool | None = None
+        self._leave_by = 0.0
+        self._has_joined = self._has_left = False
         self._poll = Poll()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._ended = threading.Event()
@@ -150,7 +152,7 @@ class Membership:
         if self._bell < 0:
             return
         with self._lock:
-            self._leaving = for_good
+            self._leaving, self._leave_by = for_good, time.monotonic() + timeout_s
         if self._thread is not None:
             self._ring()
             self._ended.wait(timeout_s)
@@ -178,13 +180,13 @@ class Membership:
     def _run(self) -> None:
         try:
             retry_s = _FIRST_RETRY_S
-            while self._leaving is None:
+            while self._goes_on():
                 if self._is_refused:
                     select.select([self._bell], [], [])
                     self._hear_bell()
                     continue
                 try:
-                    with contextlib.closing(self._connect()) as connection:
+                    with contextlib.closing(coordination.connect(self._broker, self.group_id)) as connection:
                         retry_s = _FIRST_RETRY_S
                         self._converse(connection)
                 except (OSError, wire.FrameError, CoordinatorNotAvailableError) as error:
@@ -195,8 +197,12 @@ class Membership:
         finally:
             self._ended.set()
 
-    def _connect(self) -> socket.socket:
-        return coordination.connect(self._broker, self.group_id)
+    def _goes_on(self) -> bool:
+        """Until we have said that we leave, if there is anybody who thinks that we are there, and time for it."""
+        if self._leaving is None:
+            return True
+        is_expected = self._has_joined and not self._has_left and not self._is_refused
+        return is_expected and time.monotonic() < self._leave_by
 
     def _say(self, error: Exception) -> None:
         now = time.monotonic()
@@ -214,8 +220,10 @@ class Membership:
         look_s = min(beat_s, self._config.max_poll_interval_ms / 3000)
         next_beat = time.monotonic() + beat_s
         while True:
-            connection.sendall(self._outgoing())
-            if self._leaving is not None or self._hang_up or self._is_refused:
+            data, is_last = self._outgoing()
+            connection.sendall(data)
+            self._has_left = is_last
+            if is_last or self._hang_up or self._is_refused:
                 return
             pause_s = max(0.0, min(next_beat - time.monotonic(), look_s))
             both: list[Any] = [connection, self._bell]
@@ -223,10 +231,10 @@ class Membership:
             if self._bell in ready:
                 self._hear_bell()
             if connection in ready:
-                data = connection.recv(65536)
-                if not data:
+                received = connection.recv(65536)
+                if not received:
                     raise ConnectionResetError("it hung up")
-                for message in decoder.feed(data):
+                for message in decoder.feed(received):
                     self._take_in(message)
             age_ms = self._poll_age_ms()
             if time.monotonic() >= next_beat or age_ms > self._config.max_poll_interval_ms:
@@ -237,16 +245,18 @@ class Membership:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._bell)
 
-    def _outgoing(self) -> bytes:
+    def _outgoing(self) -> tuple[bytes, bool]:
+        """What is to be sent now, and whether that is all, since we leave."""
         with self._lock:
+            leaving = self._leaving
             messages = list(self._outbox)
             self._outbox.clear()
             if self._rejoin:
-                self._rejoin = False
+                self._rejoin, self._has_joined = False, True
                 messages.insert(0, self._join())
-            if self._leaving is not None and (self._leaving or self._config.group_instance_id is None):
-                messages.append({"type": "leave", "for_good": self._leaving})
-        return b"".join(map(wire.encode, messages))
+            if leaving is not None and (leaving or self._config.group_instance_id is None):
+                messages.append({"type": "leave", "for_good": leaving})
+        return b"".join(map(wire.encode, messages)), leaving is not None
 
     def _join(self) -> wire.Message:
         config = self._config
@@ -266,14 +276,18 @@ class Membership:
 
     def _take_in(self, message: wire.Message) -> None:
         kind = message["type"]
-        if kind == "assign":
-            epochs = {Place(topic, topic_id, number): epoch for topic, topic_id, number, epoch in message["places"]}
-            self._tell(News(target=Target(message["number"], message["generation"], message["strategy"], epochs)))
-        elif kind == "expel":
-            self._tell(News(expelled=message["reason"]))
-        elif kind == "error":
-            self._is_refused = True
-            self._tell(News(error=membership_error(message["error"], self.group_id, message["detail"])))
+        try:
+            if kind == "assign":
+                epochs = {Place(topic, topic_id, number): epoch for topic, topic_id, number, epoch in message["places"]}
+                target = Target(message["number"], message["generation"], message["strategy"], epochs)
+                self._tell(News(target=target))
+            elif kind == "expel":
+                self._tell(News(expelled=message["reason"]))
+            elif kind == "error":
+                self._is_refused = True
+                self._tell(News(error=membership_error(message["error"], self.group_id, message["detail"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise wire.FrameError(f"a message of type {kind!r} that cannot be: {error!r}") from None
 
     def _tell(self, news: News) -> None:
         with self._lock:

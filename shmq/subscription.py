@@ -210,6 +210,9 @@ class Subscription(Commits):
             for reader in opened.values():
                 reader.close()
             raise
+        for place, reader in opened.items():
+            if self._metas[place].config.retention == "consumed" and reader.hold(self._group().group.number):
+                self._holding[reader.key] = reader
         self._readers.extend(opened.values())
         self._owned.update({place: epochs[place] for place in opened})
         self._note_pauses()
@@ -237,6 +240,7 @@ class Subscription(Commits):
         gone = {key_of(place) for place in places}
         for reader in [reader for reader in self._readers if reader.key in gone]:
             self._readers.remove(reader)
+            self._holding.pop(reader.key, None)
             self._drop(reader)
             reader.close()
             self._wanted.pop(reader.key, None)

@@ -7,11 +7,12 @@ Sits: over the state machine, committed and store; under sessions.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,6 +100,7 @@ class Keeper:
         kept = self.load(name)
         if kept.machine.members:
             raise NonEmptyGroupError(name, len(kept.machine.members))
+        self.release(kept)
         kept.committed.close()
         del self.kept[name]
         self._store.delete(kept.files)
@@ -187,6 +189,7 @@ class Keeper:
             meta = self._meta_of(effect.place)
             if meta is not None:
                 kept.committed.fence(meta, effect.place.partition, kept.epochs[effect.place])
+                self._hold(kept, meta, effect.place.partition)
         elif isinstance(effect, Assign):
             places = [[*place, kept.epochs[place]] for place in effect.places]
             message = {"type": "assign", "number": effect.number, "generation": effect.generation}
@@ -205,6 +208,30 @@ class Keeper:
         if epoch is None and meta is not None:
             epoch = kept.committed.epoch(meta, place.partition)
         return (epoch or 0) % MAX_EPOCH + 1
+
+    def _hold(self, kept: Kept, meta: TopicMeta, partition: int) -> None:
+        """Let producers of a topic with retention "consumed" keep records for this group, from where it stands."""
+        if meta.config.retention != "consumed":
+            return
+        with self._opened(meta, partition) as opened:
+            if kept.files.number not in opened.holds():
+                word = kept.committed.look(meta, partition)
+                begin = opened.offsets()[0]
+                opened.hold(kept.files.number, begin if word is None or word.offset is None else word.offset)
+
+    @contextlib.contextmanager
+    def _opened(self, meta: TopicMeta, partition: int) -> Iterator[_native.Partition]:
+        with self._broker.process() as process:
+            directory = meta.partition_directory(partition)
+            yield _native.Partition(process, directory, meta.name, partition, meta.topic_id)
+
+    def release(self, kept: Kept) -> None:
+        """Keep no records for a group any more."""
+        for meta in self.metas.values():
+            if meta.config.retention == "consumed":
+                for partition in range(meta.partitions):
+                    with self._opened(meta, partition) as opened:
+                        opened.release(kept.files.number)
 
     # -- topics -------------------------------------------------------------------------------------------------------
 

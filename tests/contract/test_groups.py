@@ -428,3 +428,116 @@ def test_a_consumer_that_is_dropped_unclosed_leaves_its_group(broker, settle):
     other = broker.consumer("t", group_id="g")
 
     settle((other, 4))
+
+
+def test_producers_wait_for_a_group_with_and_without_members(broker, settle, wait_until):
+    place = broker.create_queue()
+    producer = broker.producer(max_block_ms=0)
+    consumer = broker.consumer("t", group_id="g", enable_auto_commit=False)
+    settle((consumer, 1))
+
+    def fill_up():
+        sent = 0
+        with pytest.raises(errors.BufferFullError):
+            while True:
+                producer.send("t", b"x" * 20_000)
+                sent += 1
+        return sent
+
+    assert fill_up() == 4
+    consumer.close()
+    assert fill_up() == 0
+    back = broker.consumer("t", group_id="g", enable_auto_commit=False)
+    read = settle((back, 1))
+    wait_until(lambda: read.extend(r for rs in back.poll(timeout_ms=5).values() for r in rs) or len(read) == 4)
+    assert [record.offset for record in read] == [0, 1, 2, 3]
+    assert fill_up() == 0
+    back.commit({place: OffsetAndMetadata(2, "", -1)})
+    assert fill_up() == 2
+    back.commit()
+    assert fill_up() == 2
+
+
+def test_a_group_member_that_fills_the_topic_it_reads_is_told_at_once(broker, settle):
+    broker.create_queue()
+    consumer = broker.consumer("t", group_id="g")
+    settle((consumer, 1))
+    producer = broker.producer(max_block_ms=60_000)
+
+    with pytest.raises(errors.BufferFullError) as full:
+        while True:
+            producer.send("t", b"x" * 20_000)
+
+    assert full.value.self_wait
+
+
+def test_a_commit_carries_a_note(broker, settle):
+    place = broker.create(partitions=1)
+    consumer = broker.consumer("t", group_id="g", enable_auto_commit=False)
+    settle((consumer, 1))
+
+    consumer.commit({place: OffsetAndMetadata(5, "after breakfast ☕", -1)})
+
+    assert consumer.committed(place, metadata=True) == OffsetAndMetadata(5, "after breakfast ☕", -1)
+    consumer.commit({place: OffsetAndMetadata(6, "", -1)})
+    assert consumer.committed(place, metadata=True) == OffsetAndMetadata(6, "", -1)
+    assert [name for name in os.listdir(broker.directory / "groups" / "g") if name.endswith(".note")] == []
+    with pytest.raises(errors.IllegalArgumentError, match="4096"):
+        consumer.commit({place: OffsetAndMetadata(7, "x" * 4097, -1)})
+
+
+def test_an_asynchronous_commit_calls_back_with_the_next_poll(broker, settle):
+    place = broker.create(partitions=1)
+    consumer = broker.consumer("t", group_id="g", enable_auto_commit=False)
+    settle((consumer, 1))
+    calls = []
+
+    future = consumer.commit_async({place: OffsetAndMetadata(3, "", -1)}, lambda *call: calls.append(call))
+    refused = consumer.commit_async({TopicPartition("t", 9): OffsetAndMetadata(3, "", -1)}, lambda *c: calls.append(c))
+
+    assert future.succeeded()
+    assert isinstance(refused.exception, errors.CommitFailedError)
+    assert calls == []
+    consumer.poll()
+    assert calls[0] == ({place: OffsetAndMetadata(3, "", -1)}, None)
+    assert isinstance(calls[1][1], errors.CommitFailedError)
+    assert consumer.committed(place) == 3
+
+
+def test_positions_are_committed_now_and_then_and_the_callback_is_told(broker, settle, wait_until):
+    fill(broker, partitions=1, count=5)
+    told = []
+    consumer = broker.consumer(
+        "t", group_id="g", auto_commit_interval_ms=20, default_offset_commit_callback=lambda *call: told.append(call)
+    )
+    settle((consumer, 1))
+
+    wait_until(lambda: consumer.poll(timeout_ms=5) or consumer.committed(TopicPartition("t", 0)) == 5)
+
+    assert told[-1][1] is None
+
+
+def test_partitions_assigned_by_hand_go_on_where_the_group_committed(broker):
+    place = broker.create()
+    producer = broker.producer()
+    for number in range(5):
+        producer.send("t", b"%d" % number)
+    first = broker.consumer(group_id="g")
+    first.assign([place])
+    first.poll(timeout_ms=1000, max_records=2)
+    first.close()
+
+    second = broker.consumer(group_id="g", auto_offset_reset="none")
+    second.assign([place])
+
+    assert second.position(place) == 2
+    assert broker.coordinator() == 0
+
+
+def test_no_commit_and_no_reset_is_an_error_of_poll(broker, settle):
+    broker.create()
+    consumer = broker.consumer("t", group_id="g", auto_offset_reset="none")
+
+    with pytest.raises(errors.NoOffsetForPartitionError):
+        settle((consumer, 1))
+        consumer.poll(timeout_ms=100)
