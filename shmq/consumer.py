@@ -120,7 +120,7 @@ class Consumer(Subscription):
                 "bytes-consumed-total": self._received_bytes,
                 "sleep-total": self._slept,
                 "sleep-rescued-total": self._rescued,
-                "claims-healed-total": sum(reader.healed for reader in list(self._readers)),
+                "claims-healed-total": self._healed_before + sum(reader.healed for reader in list(self._readers)),
             }
         }
 

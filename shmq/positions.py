@@ -50,6 +50,8 @@ class Positions(_native.ConsumerCore):
     _connection: Connection
     _wanted: dict[TopicPartition, int]
     """Where a reader that is `unset` shall stand, if the log ever has that offset."""
+    _healed_before = 0
+    """Claims given up in partitions that are not assigned any more."""
 
     # -- assignment --------------------------------------------------------------------------------------------------
 
@@ -70,6 +72,7 @@ class Positions(_native.ConsumerCore):
         self._readers[:] = [readers[place] for place in places]
         for place in before.keys() - set(places):
             self._drop(before[place])
+            self._healed_before += before[place].healed
             before[place].close()
             self._wanted.pop(place, None)
         self._note_pauses()

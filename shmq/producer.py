@@ -108,7 +108,8 @@ class Producer(_native.ProducerCore):
             if rows:
                 by_partition[self._choose(handle, None, partition, sum(map(payload_bytes, rows)))] = rows
         else:
-            for row, key, value in zip(rows, keys or itertools.repeat(None), values, strict=keys is not None):
+            chosen_by = itertools.repeat(None) if keys is None else keys
+            for row, key, value in zip(rows, chosen_by, values, strict=keys is not None):
                 chosen = self._pick(handle, key, row[0], value, row[1], partition, payload_bytes(row))
                 by_partition.setdefault(chosen, []).append(row)
         for number, batch in by_partition.items():

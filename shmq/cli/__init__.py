@@ -7,6 +7,7 @@ Sits: rightmost; over the public API and the demo.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -43,13 +44,12 @@ class _Commands(click.Group):
         return status
 
 
+_BROKER_HELP = "shm://name or shm:///directory. Default: the environment's SHMQ_BROKER, else shm://default."
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="shmq")
-@click.option(
-    "--broker",
-    metavar="ADDRESS",
-    help="shm://name or shm:///directory. Default: the environment's SHMQ_BROKER, else shm://default.",
-)
+@click.option("--broker", metavar="ADDRESS", help=_BROKER_HELP)
 @click.pass_context
 def cli(context: click.Context, broker: str | None) -> None:
     """Kafka's log at shared-memory speed inside one host.
@@ -59,7 +59,21 @@ def cli(context: click.Context, broker: str | None) -> None:
     context.obj = broker
 
 
+def _use_broker(context: click.Context, _: click.Parameter, address: str | None) -> None:
+    if address is not None:
+        context.obj = address
+
+
+def _take_broker(command: click.Command) -> None:
+    """Let `--broker` stand behind a command's name too."""
+    behind = click.Option(["--broker"], metavar="ADDRESS", help=_BROKER_HELP, expose_value=False, callback=_use_broker)
+    command.params.append(behind)
+    for each in command.commands.values() if isinstance(command, click.Group) else ():
+        _take_broker(each)
+
+
 for command in (topics, produce, consume, verify_files, collect_garbage, demo):
+    _take_broker(command)
     cli.add_command(command)
 
 
@@ -72,12 +86,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     if sys.stdout is None:
         raise SystemExit("shmq: error: standard output is closed")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text in the terminal's encoding
     try:
         status = cli.main(args=arguments, prog_name="shmq", standalone_mode=False)
-    except click.ClickException as error:
+    except click.UsageError as error:
         error.show()
         return error.exit_code
-    except (ShmqError, OSError) as error:
-        click.echo(f"shmq: error: {error}", err=True)
+    except click.Abort:  # Ctrl-C before the command began
+        return INTERRUPTED
+    except (click.ClickException, ShmqError, OSError) as error:
+        click.echo(f"shmq: error: {_text(error)}", err=True)
         return 1
     return int(status or 0)
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is None:
+        return f"standard input or output: {error.strerror or error}"  # all other files are the store's
+    return str(error)

@@ -57,8 +57,12 @@ def consume(
     Without --follow: those that are there now, then it ends. With --follow: those that come from now on; add
     --from-beginning, --offset or --since for older ones too.
     """
-    if offset is not None and len(partitions) != 1:
+    if offset is not None and len(set(partitions)) != 1:
         raise click.UsageError("--offset needs exactly one --partition")
+    if from_beginning + (offset is not None) + (since_ms is not None) > 1:
+        raise click.UsageError("give only one of --from-beginning, --offset and --since")
+    if timeout_ms is not None and not follow:
+        raise click.UsageError("--timeout-ms needs --follow; without it, consume never waits for records to come")
     reset = "earliest" if from_beginning or not follow else "latest"
     with Consumer(bootstrap_servers=broker, auto_offset_reset=reset, allow_auto_create_topics=False) as consumer:
         places = _places(consumer, topic, partitions)

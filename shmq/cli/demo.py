@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="Tokenize the standard library, then race multiprocessing.Queue.")
 @click.option(
     "--input",
     "directory",
@@ -21,7 +21,13 @@ import click
 )
 @click.option("--glob", "pattern", default="*.py", show_default=True, help="Which files to read.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Worker processes.")
-@click.option("--storage", type=click.Choice(["memory", "disk"]), default="memory", show_default=True)
+@click.option(
+    "--storage",
+    type=click.Choice(["memory", "disk"]),
+    default="memory",
+    show_default=True,
+    help="Where topics lie: in /dev/shm, or in the broker's directory.",
+)
 @click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True, help="Rounds of the race.")
 @click.pass_obj
 def demo(broker: str | None, directory: Path | None, pattern: str, workers: int, storage: str, rounds: int) -> int:

@@ -55,6 +55,11 @@ def record_line(record: ConsumerRecord) -> str:
     )
 
 
+def counted(number: int, what: str) -> str:
+    """Return "1 record", or "2 records"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def print_table(title: str, heads: list[str], rows: list[list[str]]) -> None:
     """Print rows; columns whose head ends in a space are aligned to the right."""
     from rich.console import Console  # a tenth of a second that only tables need

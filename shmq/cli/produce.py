@@ -14,7 +14,8 @@ from typing import IO, Any
 import click
 
 from shmq import Producer
-from shmq.cli.output import from_json
+from shmq.cli.output import counted, from_json
+from shmq.errors import ShmqError
 
 LARGEST_RECORD_BYTES = 2**31 - 1
 _FIELDS = {"key", "value", "headers", "partition", "timestamp", "topic", "offset"}
@@ -49,6 +50,10 @@ def produce(
     quiet: bool,
 ) -> None:
     """Send each line of the input to TOPIC as a record. A line is in the log before the next one is read."""
+    if as_json and key_separator is not None:
+        raise click.UsageError("--json has the keys in its lines: leave --key-separator out")
+    if key_separator == "":
+        raise click.BadParameter("it is empty", param_hint="--key-separator")
     shared = [_header(each) for each in headers]
     sent = 0
     # The topic's own limit is the one that counts.
@@ -64,10 +69,11 @@ def produce(
                     record["partition"] = partition
                 producer.send(topic, **record)
                 sent += 1
-        except (ValueError, TypeError, RecursionError) as error:
-            raise click.ClickException(f"line {sent + 1}: {error}; {sent} records were sent before it") from error
+        except (ShmqError, ValueError, TypeError, RecursionError) as error:
+            before = "; the lines before it were sent" if sent else ""
+            raise click.ClickException(f"line {sent + 1}: {error}{before}") from error
     if not quiet:
-        click.echo(f"{sent} records sent to {topic}", err=True)
+        click.echo(f"{counted(sent, 'record')} sent to {topic}", err=True)
 
 
 def _header(text: str) -> tuple[str, bytes]:
@@ -88,7 +94,10 @@ def _from_line(line: bytes, key_separator: str | None) -> dict[str, Any]:
 
 
 def _from_object(line: bytes) -> dict[str, Any]:
-    given = json.loads(line)
+    try:
+        given = json.loads(line.decode())  # decoded here: it would take UTF-16 for JSON too
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON: {error.msg} at character {error.pos + 1}") from None
     if not isinstance(given, dict):
         raise ValueError(f"must be a JSON object, not {type(given).__name__}")
     unknown = given.keys() - _FIELDS

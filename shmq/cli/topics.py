@@ -13,8 +13,19 @@ from typing import Any
 import click
 
 from shmq import Admin, ConfigResource, ConfigResourceType
-from shmq.cli.output import print_table
+from shmq.cli.output import counted, print_table
+from shmq.config.topic import TOPIC_OPTIONS
 from shmq.errors import TopicAlreadyExistsError
+
+
+def _option_list() -> str:
+    names = max(map(len, TOPIC_OPTIONS))
+    lines = [
+        f"  {name:{names}}  {each.default_text or each.checker.show(each.default)}  ({each.checker.allowed})"
+        for name, each in TOPIC_OPTIONS.items()
+    ]
+    return "\n".join(["\b", "Topic options, their defaults, and what is allowed (meanings: README):", *lines])
+
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _configs = click.option(
@@ -27,10 +38,10 @@ def topics() -> None:
     """Create, list, describe, alter and delete topics."""
 
 
-@topics.command()
+@topics.command(epilog=_option_list())
 @click.argument("name")
-@click.option("--partitions", type=int, default=1, show_default=True)
-@click.option("--replication-factor", type=int, default=1, show_default=True)
+@click.option("--partitions", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
+@click.option("--replication-factor", type=int, default=1, show_default=True, help="1: there are no replicas yet.")
 @click.option("--if-not-exists", is_flag=True, help="It is no error if the topic exists.")
 @_configs
 @click.pass_obj
@@ -52,7 +63,7 @@ def create(
                 raise
             click.echo(f"topic {name} exists")
             return
-    click.echo(f"created topic {name} with {partitions} partition{'s' if partitions > 1 else ''}")
+    click.echo(f"created topic {name} with {counted(partitions, 'partition')}")
 
 
 @topics.command("list")
@@ -69,7 +80,7 @@ def list_topics(broker: str | None, as_json: bool) -> None:
             click.echo(name)
 
 
-@topics.command()
+@topics.command(short_help="Show partitions, offsets, sizes and options.")
 @click.argument("names", nargs=-1)
 @_as_json
 @click.pass_obj
@@ -87,22 +98,25 @@ def describe(broker: str | None, names: tuple[str, ...], as_json: bool) -> int:
         for each in described:
             _print_topic(each)
     for each in damaged:
-        click.echo(f"shmq: error: {each['name']}: {each['error_message']}", err=True)
+        click.echo(f"shmq: error: {each['error_message']}", err=True)
     return 1 if damaged else 0
 
 
-@topics.command()
+@topics.command(epilog=_option_list(), short_help="Change options, or add partitions.")
 @click.argument("name")
 @_configs
 @click.option("--reset", "resets", multiple=True, metavar="NAME", help="An option that shall have its default again.")
-@click.option("--partitions", type=int, help="Have this many partitions; only more are possible.")
+@click.option("--partitions", type=click.IntRange(min=1), help="Have this many; only more are possible.")
 @click.pass_obj
 def alter(
     broker: str | None, name: str, configs: tuple[str, ...], resets: tuple[str, ...], partitions: int | None
 ) -> None:
     """Change the options of a topic, or give it more partitions; processes that use it follow at once."""
     changes: dict[str, Any] = {option: ("SET", value) for option, value in _pairs(configs).items()}
-    changes |= dict.fromkeys(resets, ("DELETE", None))
+    for option in resets:
+        if option in changes:
+            raise click.UsageError(f"{option!r} is both set and reset")
+        changes[option] = ("DELETE", None)
     if not changes and partitions is None:
         raise click.UsageError("nothing to change: give --config, --reset or --partitions")
     with Admin(bootstrap_servers=broker) as admin:
@@ -116,20 +130,27 @@ def alter(
 @topics.command()
 @click.argument("names", nargs=-1, required=True)
 @click.pass_obj
-def delete(broker: str | None, names: tuple[str, ...]) -> None:
+def delete(broker: str | None, names: tuple[str, ...]) -> int:
     """Delete topics with all their records."""
     with Admin(bootstrap_servers=broker) as admin:
-        admin.delete_topics(names)
-    click.echo(f"deleted {', '.join(names)}")
+        results = admin.delete_topics(names, raise_errors=False)["topics"]
+    for each in results:
+        if each["error_code"]:
+            click.echo(f"shmq: error: {each['error_message']}", err=True)
+        else:
+            click.echo(f"deleted topic {each['name']}")
+    return 1 if any(each["error_code"] for each in results) else 0
 
 
 def _pairs(configs: tuple[str, ...]) -> dict[str, str]:
     pairs = {}
     for each in configs:
-        name, equals, value = each.partition("=")
-        if not equals:
+        name, equals, value = (part.strip() for part in each.partition("="))
+        if not equals or not name:
             raise click.BadParameter(f"{each!r} is not NAME=VALUE", param_hint="--config")
-        pairs[name.strip()] = value.strip()
+        if name in pairs:
+            raise click.BadParameter(f"{name!r} is given twice", param_hint="--config")
+        pairs[name] = value
     return pairs
 
 

@@ -68,7 +68,7 @@ class TopicConfig:
     max_message_bytes: int = option(
         _DEFAULT_MAX_MESSAGE_BYTES,
         ByteCount(1, INT32_MAX),
-        "Largest record; at most 7/8 of `segment_bytes`, less 4096.",
+        "Largest record; at most 7/8 of `segment_bytes`, less 8192.",
         default_text="1048588, or what fits a segment",
     )
     storage: str = option(
@@ -190,7 +190,7 @@ class TopicConfig:
         follow = {"crc": bare.storage == "disk", "max_message_bytes": min(_DEFAULT_MAX_MESSAGE_BYTES, limit)}
         config = cls(**{**follow, **given}, explicit=frozenset(given))
         if config.max_message_bytes > limit:
-            needed = -(-(config.max_message_bytes + 4096) * 8 // 7)
+            needed = -(-(config.max_message_bytes + 8192) * 8 // 7)
             raise _refusal(
                 "max_message_bytes",
                 config.max_message_bytes,
@@ -221,7 +221,7 @@ _BY_NAME["cleanup.policy"] = _BY_NAME["cleanup_policy"] = TOPIC_OPTIONS["retenti
 
 def max_message_bytes_of(segment_bytes: int) -> int:
     """Return the largest `max_message_bytes` that a segment of this size allows."""
-    return segment_bytes * 7 // 8 - 4096
+    return segment_bytes * 7 // 8 - 8192
 
 
 def topic_option(name: object) -> Option:

@@ -14,13 +14,14 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
 from shmq import Admin
 from shmq.demo.count import count_names
 from shmq.demo.race import race
-from shmq.demo.report import print_counts, print_race
+from shmq.demo.report import print_counts, print_race, say
 from shmq.demo.source import Source, find_files
 from shmq.store import temporary_broker
 
@@ -39,11 +40,13 @@ def run(broker: str | None, directory: Path | None, pattern: str, workers: int, 
         rounds: How often each side of the race runs.
     """
     console = Console()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that everything is removed then too
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, _leave)
     source = find_files(directory, pattern)
-    console.print(f"{len(source.files):,} files, {source.total_bytes / 1e6:.1f} MB: {pattern} below {source.directory}")
+    say(console, f"{len(source.files):,} files, {source.total_bytes / 1e6:.1f} MB: {pattern} below {source.directory}")
     if storage == "memory" and shutil.disk_usage("/dev/shm").free < 2 * _needed_bytes(source, workers):
-        console.print("/dev/shm is too small for this: topics on disk instead")
+        say(console, "/dev/shm is too small for this: topics on disk instead")
         storage = "disk"
     with _broker(broker) as address, _topics(address, source, storage) as (files_topic, counts_topic):
         counted = count_names(address, files_topic, counts_topic, source, workers, PARTITIONS)
@@ -52,12 +55,18 @@ def run(broker: str | None, directory: Path | None, pattern: str, workers: int, 
         print_race(console, results)
     problems = counted.problems + [problem for each in results for problem in each.problems]
     for problem in problems[:20]:
-        console.print(f"[red]FAILED[/red] {problem}")
+        say(console, f"FAILED {problem}", "red")
     if problems:
-        console.print(f"[red]{len(problems)} checks failed[/red]")
+        say(console, f"{len(problems):,} checks failed", "red")
         return 1
-    console.print(f"[green]All {len(source.files):,} files arrived once, unchanged, every time.[/green]")
+    say(console, f"All {len(source.files):,} files arrived once, unchanged, every time.", "green")
     return 0
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    """End as Ctrl-C does, with everything removed, whatever else comes meanwhile."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _broker(address: str | None) -> contextlib.AbstractContextManager[str]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
@@ -27,11 +29,19 @@ class WorkerDiedError(ShmqError):
 
 @contextlib.contextmanager
 def crew(target: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> Iterator[list[SpawnProcess]]:
-    """Start one process for each tuple of arguments; those that still run at the end are killed."""
+    """Start one process for each tuple of arguments; those that still run at the end are killed.
+
+    A terminal sends Ctrl-C to all of them: they never see it, and end when this process says so.
+    """
     processes = [spawn.Process(target=target, args=each, daemon=True) for each in arguments]
+    resource_tracker.ensure_running()  # here, since its start unblocks SIGINT
     try:
-        for process in processes:
-            process.start()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            for process in processes:
+                process.start()  # the mask is inherited, and nothing runs before it is there
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield processes
     finally:
         for process in processes:

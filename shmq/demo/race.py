@@ -7,6 +7,7 @@ Sits: over the workers.
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 import zlib
@@ -24,8 +25,8 @@ from shmq.demo.crew import PATIENCE_S, WorkerDiedError, crew, join, spawn
 from shmq.demo.source import Source
 from shmq.demo.workers import END, receive_from_queue, receive_from_shmq
 
-LAPS = 5
-"""How often each round sends all files: enough that starting up does not count."""
+ROUND_RECORDS, ROUND_BYTES = 30_000, 600_000_000
+"""A round sends all files again and again up to so many or so much: enough that starting up does not count."""
 
 
 @dataclass(frozen=True)
@@ -54,25 +55,31 @@ def race(address: str, source: Source, storage: str, workers: int, rounds: int) 
     return [side() for side in track(plan, description="racing    ")]
 
 
+def _laps(source: Source) -> int:
+    """How often each round sends all files."""
+    return math.ceil(min(ROUND_RECORDS / len(source.files), ROUND_BYTES / max(1, source.total_bytes)))
+
+
 def _records(source: Source) -> Iterator[tuple[int, bytes]]:
-    for _ in range(LAPS):
+    for _ in range(_laps(source)):
         yield from enumerate(source.contents)
 
 
 def _through_queue(source: Source, checksums: list[int], workers: int) -> Round:
     queue = spawn.Queue()
     pipes = [spawn.Pipe(duplex=False) for _ in range(workers)]
-    with crew(receive_from_queue, [(queue, checksums, theirs) for _, theirs in pipes]) as processes:
-        _ready(pipes, processes)
-        began = time.perf_counter()
-        for record in _records(source):
-            queue.put(record)
-        for _ in range(workers):
-            queue.put(None)
-        result = _finish("multiprocessing.Queue", began, source, pipes, processes)
-    queue.close()
-    queue.join_thread()
-    return result
+    try:
+        with crew(receive_from_queue, [(queue, checksums, theirs) for _, theirs in pipes]) as processes:
+            _ready(pipes, processes)
+            began = time.perf_counter()
+            for record in _records(source):
+                queue.put(record)
+            for _ in range(workers):
+                queue.put(None)
+            return _finish("multiprocessing.Queue", began, source, pipes, processes)
+    finally:
+        queue.close()
+        queue.cancel_join_thread()  # after Ctrl-C its thread would wait for ever for workers that are gone
 
 
 def _through_shmq(address: str, source: Source, checksums: list[int], storage: str, workers: int) -> Round:
@@ -116,10 +123,11 @@ def _finish(
     seconds = time.perf_counter() - began
     join(processes)
     problems = [f"{side}: {changed} records were changed"] if changed else []
+    laps = _laps(source)
     for index, name in enumerate(source.files):
-        if seen[index] != LAPS:
-            problems.append(f"{side}: {name} was sent {LAPS} times and came {seen[index]} times")
-    return Round(side, seconds, LAPS * len(source.files), LAPS * source.total_bytes, problems)
+        if seen[index] != laps:
+            problems.append(f"{side}: {name} was sent {laps} times and came {seen[index]} times")
+    return Round(side, seconds, laps * len(source.files), laps * source.total_bytes, problems)
 
 
 def _ready(pipes: list[tuple[Connection, Connection]], processes: list[SpawnProcess]) -> None:

@@ -19,6 +19,11 @@ from shmq.demo.source import Source
 COMMONEST = 20
 
 
+def say(console: Console, line: str, style: str | None = None) -> None:
+    """Print a line as it is: names of files are no markup, and where it wraps is the terminal's affair."""
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_counts(console: Console, counted: Counted, source: Source) -> None:
     """The commonest names, the rate, and what could not be read."""
     table = Table(title=f"The {COMMONEST} commonest names", title_justify="left")
@@ -29,23 +34,29 @@ def print_counts(console: Console, counted: Counted, source: Source) -> None:
     for left, right in zip(commonest[:half], [*commonest[half:], ("", "")], strict=False):
         table.add_row(*left, *right)
     console.print(table)
-    console.print(
+    say(
+        console,
         f"{len(counted.seen):,} files counted in {counted.seconds:.1f} s: "
         f"{len(counted.seen) / counted.seconds:,.0f} files/s, {source.total_bytes / counted.seconds / 1e6:.1f} MB/s; "
-        f"{sum(counted.names.values()):,} names, {len(counted.names):,} different ones"
+        f"{sum(counted.names.values()):,} names, {len(counted.names):,} different ones",
     )
     if counted.unreadable:
         name, reason = min(counted.unreadable.items())
-        console.print(
-            f"{len(counted.unreadable)} files do not tokenize (counted up to there), such as {name}: {reason}"
+        say(
+            console,
+            f"{len(counted.unreadable):,} of them Python does not tokenize to the end (counted up to there), such as "
+            f"{name}: {reason}",
         )
 
 
 def print_race(console: Console, rounds: list[Round]) -> None:
     """Rates of both sides: median and spread, and their ratio."""
-    table = Table(
-        title="The same files to workers that only receive and check (median, lowest to highest)", title_justify="left"
+    say(
+        console,
+        f"The same files, {rounds[0].records:,} records a round, to workers that only receive and check; "
+        "median (lowest to highest):",
     )
+    table = Table()
     for head in ("through", "records/s", "MB/s", "rounds"):
         table.add_column(head, justify="left" if head == "through" else "right")
     medians = {}
@@ -61,4 +72,4 @@ def print_race(console: Console, rounds: list[Round]) -> None:
         )
     console.print(table)
     queue, ours = medians.values()
-    console.print(f"shmq carried {ours / queue:.1f} times as many records per second as multiprocessing.Queue.")
+    say(console, f"shmq carried {ours / queue:.1f} times as many records per second as multiprocessing.Queue.")

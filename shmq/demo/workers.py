@@ -12,7 +12,6 @@ import io
 import json
 import keyword
 import multiprocessing
-import signal
 import sys
 import tokenize
 import zlib
@@ -46,7 +45,6 @@ def names_in(data: bytes) -> tuple[Counter[str], str]:
 
 def tokenize_files(address: str, files_topic: str, counts_topic: str, partitions: list[int], limit_bytes: int) -> None:
     """Count the names in the files of some partitions, and send what was counted."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     places = [TopicPartition(files_topic, number) for number in partitions]
     with (
         Producer(bootstrap_servers=address, max_request_size=limit_bytes) as producer,
@@ -60,7 +58,6 @@ def tokenize_files(address: str, files_topic: str, counts_topic: str, partitions
 
 def receive_from_shmq(address: str, topic: str, partition: int, checksums: list[int], parent: Connection) -> None:
     """Receive and check; then tell how often each record came and how many were changed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Consumer(bootstrap_servers=address, auto_offset_reset="earliest") as consumer:
         consumer.assign([TopicPartition(topic, partition)])
         parent.send("ready")
@@ -70,7 +67,6 @@ def receive_from_shmq(address: str, topic: str, partition: int, checksums: list[
 
 def receive_from_queue(queue: Queue[Any], checksums: list[int], parent: Connection) -> None:
     """The same, from a multiprocessing.Queue."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent.send("ready")
     parent.send(_checked(_until_none(queue), checksums))
 

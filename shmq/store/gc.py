@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field
 
 from shmq import _native
-from shmq.errors import ShmqError
+from shmq.errors import ShmqError, StorageError
 
 from . import files
 from .broker import OWNER_FILE, SHARED_MEMORY, Broker, memory_directory, open_broker, read_identity
@@ -106,8 +106,13 @@ def collect_instance(instance: str) -> GcReport:
         StorageError: it cannot be read or removed. And as `collect` and `open_broker`.
     """
     owner = os.path.join(memory_directory(instance), OWNER_FILE)
-    with files.storage_errors(owner, "cannot be read"), open(owner, "rb") as file:
-        directory = os.fsdecode(file.read())
+    try:
+        with files.storage_errors(owner, "cannot be read"), open(owner, "rb") as file:
+            directory = os.fsdecode(file.read())
+    except StorageError:
+        if os.path.exists(memory_directory(instance)):
+            raise
+        return GcReport()  # another collector was faster
     identity_path = os.path.join(directory, "broker.json")
     if os.path.exists(identity_path) and read_identity(identity_path).instance == instance:
         broker = open_broker(directory, create=False)

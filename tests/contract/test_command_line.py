@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
-from shmq import Consumer, Producer
+from shmq import Consumer, Producer, cli, temporary_broker
+from shmq.config.topic import TOPIC_OPTIONS
+from shmq.store import collect_instance
 
 DEADLINE_S = 60
 
 
 @pytest.fixture
-def address(tmp_path):
-    return f"shm://{tmp_path}/broker"
+def address(broker):
+    return broker.address
 
 
 @pytest.fixture
@@ -28,9 +33,19 @@ def shmq(address):
             command(*arguments), input=given, env=environment(address), capture_output=True, timeout=DEADLINE_S
         )
 
-    yield run
-    for topic in json.loads(run("topics", "list", "--json").stdout):
-        run("topics", "delete", topic)
+    return run
+
+
+@pytest.fixture
+def shmq_here(address, monkeypatch, capfdbinary):
+    """The same in this process, which is faster: for what is refused or only printed."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+        monkeypatch.setenv("SHMQ_BROKER", address)
+        status = cli.run(arguments)
+        return subprocess.CompletedProcess(arguments, status, *capfdbinary.readouterr())
+
+    return run
 
 
 def command(*arguments: str) -> list[str]:
@@ -161,20 +176,31 @@ def test_topics_are_created_described_altered_and_deleted(shmq):
         (("topics", "create", "t", "--replication-factor", "3"), 1, "replicas do not exist yet"),
         (("topics", "create", "t", "--config", "retention_byte=1"), 1, "retention_bytes"),
         (("topics", "create", "t", "--config", "nonsense"), 2, "NAME=VALUE"),
+        (("topics", "create", "t", "--config", "=1"), 2, "NAME=VALUE"),
+        (("topics", "create", "t", "--config", "crc=true", "--config", "crc=false"), 2, "twice"),
+        (("topics", "create", "t", "--partitions", "-1"), 2, "x>=1"),
         (("topics", "alter", "t"), 2, "nothing to change"),
+        (("topics", "alter", "t", "--config", "crc=true", "--reset", "crc"), 2, "both set and reset"),
+        (("topic", "list"), 2, "topics"),
+        (("produce", "t", "--json", "--key-separator", ":"), 2, "--key-separator"),
+        (("produce", "t", "--key-separator", ""), 2, "empty"),
         (("consume", "t", "--offset", "5"), 2, "--partition"),
+        (("consume", "t", "--since", "5", "--from-beginning"), 2, "only one of"),
+        (("consume", "t", "--timeout-ms", "5"), 2, "--follow"),
         (("consume",), 2, "TOPIC"),
         (("--broker", "localhost:9092", "topics", "list"), 1, "kafka-python"),
+        (("topics", "list", "--broker", "localhost:9092"), 1, "kafka-python"),
         (("--broker", "shm:///proc/nowhere", "topics", "list"), 1, "shmq: error:"),
         (("demo", "--input", "/nowhere"), 2, "does not exist"),
     ],
 )
-def test_bad_input_gives_one_clear_line_and_never_a_traceback(shmq, arguments, status, words):
-    done = shmq(*arguments)
+def test_bad_input_gives_a_clear_message_and_never_a_traceback(shmq_here, arguments, status, words):
+    done = shmq_here(*arguments)
 
     assert done.returncode == status
     assert words in done.stderr.decode()
     assert b"Traceback" not in done.stderr
+    assert done.stderr.startswith(b"shmq: error: " if status == 1 else b"Usage: ")
 
 
 @pytest.mark.parametrize(
@@ -184,6 +210,7 @@ def test_bad_input_gives_one_clear_line_and_never_a_traceback(shmq, arguments, s
         (b'{"value": "ok"}\n{"valeu": "x"}\n', "line 2"),
         (b'{"value": {"base64": "%"}}\n', "line 1"),
         (b"[]\n", "line 1"),
+        ('{"value": "ok"}\n'.encode("utf-16-be"), "line 1"),
     ],
 )
 def test_a_bad_json_line_is_named_and_what_came_before_it_was_sent(shmq, lines, where):
@@ -192,6 +219,68 @@ def test_a_bad_json_line_is_named_and_what_came_before_it_was_sent(shmq, lines, 
     assert done.returncode == 1
     assert where in done.stderr.decode()
     assert shmq("consume", "t").stdout == b"ok\n" * (lines.count(b"\n") - 1)
+
+
+def test_a_line_that_is_too_large_is_named_and_what_came_before_it_was_sent(shmq):
+    shmq("topics", "create", "t", "--config", "max_message_bytes=10")
+
+    done = shmq("produce", "t", given=b"small\nlarger than ten\nnever read\n")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"shmq: error: line 2: ")
+    assert b"max_message_bytes" in done.stderr
+    assert shmq("consume", "t").stdout == b"small\n"
+
+
+def test_deleting_goes_on_past_a_topic_that_does_not_exist(shmq):
+    shmq("topics", "create", "a")
+    shmq("topics", "create", "b")
+
+    done = shmq("topics", "delete", "a", "nowhere", "b")
+
+    assert done.returncode == 1
+    assert done.stdout == b"deleted topic a\ndeleted topic b\n"
+    assert b"'nowhere' does not exist" in done.stderr
+    assert shmq("topics", "list").stdout == b""
+
+
+def test_the_broker_can_be_named_before_and_behind_the_command(shmq, tmp_path):
+    other = f"shm://{tmp_path}/other"
+
+    made = shmq("topics", "create", "t", "--broker", other)
+
+    names = [
+        shmq(*words).stdout
+        for words in (
+            ("--broker", other, "topics", "list"),
+            ("topics", "list", "--broker", other),
+            ("topics", "list"),
+        )
+    ]
+    instance = json.loads((tmp_path / "other" / "broker.json").read_text())["instance"]
+    shutil.rmtree(tmp_path / "other")
+    collect_instance(instance)
+    assert made.stdout == b"created topic t with 1 partition\n"
+    assert names == [b"t\n", b"t\n", b""]
+
+
+def test_the_help_of_create_lists_every_topic_option(shmq_here):
+    shown = shmq_here("topics", "create", "--help").stdout.decode()
+
+    assert [name for name in TOPIC_OPTIONS if name not in shown] == []
+    assert "64KiB..512MiB" in shown
+
+
+def test_output_that_cannot_be_written_is_said_so(shmq, address):
+    shmq("topics", "create", "t")
+
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            command("topics", "list"), stdout=full, stderr=subprocess.PIPE, env=environment(address), timeout=DEADLINE_S
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == b"shmq: error: standard input or output: No space left on device\n"
 
 
 def test_verify_passes_a_healthy_broker_and_names_what_is_broken(shmq, tmp_path):
@@ -205,11 +294,28 @@ def test_verify_passes_a_healthy_broker_and_names_what_is_broken(shmq, tmp_path)
     broken = shmq("verify", "--json")
 
     assert healthy.returncode == 0
-    assert b"1 partitions, 0 broken" in healthy.stdout
+    assert b"1 partition, 0 broken" in healthy.stdout
     assert broken.returncode == 1
     [finding] = json.loads(broken.stdout)
     assert finding["path"] == str(segment)
     assert "CRC32C" in finding["problem"]
+
+
+def test_verify_names_a_file_that_was_cut_short_and_a_topic_that_cannot_be_read(shmq, tmp_path):
+    shmq("produce", "cut", given=b"x\n")
+    shmq("topics", "create", "unread")
+    [segment] = (tmp_path / "broker" / "topics" / "cut" / "0").glob("*.segment")
+    os.truncate(segment, 100)
+    (tmp_path / "broker" / "topics" / "unread" / "meta.json").write_text("{")
+
+    done = shmq("verify")
+
+    assert done.returncode == 1
+    assert b"2 partitions, 2 broken" in done.stdout
+    assert done.stdout.count(b" broken ") == 2
+    cut, unread = done.stderr.decode().splitlines()
+    assert cut.startswith(f"shmq: {segment} at byte 0: ")
+    assert unread.startswith("shmq: unread: ")
 
 
 def test_gc_removes_what_a_death_left_and_says_so(shmq, tmp_path, address):
@@ -222,6 +328,29 @@ def test_gc_removes_what_a_death_left_and_says_so(shmq, tmp_path, address):
     assert done.returncode == 0
     assert not left.exists()
     assert str(left).encode() in done.stdout
+
+
+def test_gc_counts_the_semaphores_of_the_dead_rather_than_listing_them(shmq, broker):
+    bells = [Path(f"/dev/shm/sem.shmq-{broker.instance}-{slot}-9") for slot in (700, 701)]
+    for bell in bells:
+        bell.touch(0o600)
+
+    done = shmq("gc", "--broker", broker.address)
+
+    assert not any(bell.exists() for bell in bells)
+    assert f"removed 2 semaphores /dev/shm/sem.shmq-{broker.instance}-*\n2 leftovers" in done.stdout.decode()
+
+
+def test_taking_away_a_broker_that_another_collector_took_first_is_no_error():
+    with temporary_broker() as address:
+        directory = Path(address.removeprefix("shm://"))
+        instance = json.loads((directory / "broker.json").read_text())["instance"]
+        (directory / "broker.json").unlink()
+
+        first = collect_instance(instance)
+
+    assert first.removed == [f"/dev/shm/shmq-{instance}"]
+    assert collect_instance(instance).removed == []
 
 
 def test_the_demo_counts_and_races_the_files_of_a_directory(tmp_path):
@@ -245,6 +374,73 @@ def test_the_demo_counts_and_races_the_files_of_a_directory(tmp_path):
     assert list(own.iterdir()) == []
     owners = [path.read_text() for path in Path("/dev/shm").glob("shmq-*/broker")]
     assert not [owner for owner in owners if str(own) in owner]
+
+
+def test_the_demo_prints_names_of_files_that_the_terminal_cannot(tmp_path):
+    (tmp_path / os.fsdecode(b"[bold]\xff.py")).write_text("x = (")
+
+    done = subprocess.run(
+        command("demo", "--input", str(tmp_path), "--rounds", "1", "--workers", "1"),
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert r"such as [bold]\udcff.py: TokenError" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "send", "status"),
+    [(signal.SIGINT, os.killpg, 130), (signal.SIGTERM, os.kill, 143), (signal.SIGHUP, os.kill, 129)],
+)
+def test_a_signal_ends_the_demo_quietly_even_while_its_workers_start(tmp_path, wait_until, number, send, status):
+    (tmp_path / "module.py").write_text("alpha = 1\n")
+    own = tmp_path / "own"
+    own.mkdir()
+    running = subprocess.Popen(
+        command("demo", "--input", str(tmp_path), "--workers", "1"),
+        env={**os.environ, "TMPDIR": str(own)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # a process group of its own, as a terminal makes one
+    )
+    [worker] = wait_until(lambda: workers_of(running.pid))
+    blocked = int(re.search(r"SigBlk:\s*(\w+)", Path(f"/proc/{worker}/status").read_text())[1], 16)
+
+    send(running.pid, number)
+    _, errors = running.communicate(timeout=DEADLINE_S)
+
+    assert blocked & 1 << (signal.SIGINT - 1), "a worker would print a traceback of its own"
+    assert errors == b""
+    assert running.returncode == status
+    assert list(own.iterdir()) == []
+
+
+def workers_of(pid: int) -> list[int]:
+    return [each.pid for each in psutil.Process(pid).children() if "spawn_main" in " ".join(each.cmdline())]
+
+
+def test_a_race_whose_workers_died_ends_though_nobody_takes_what_is_in_the_queue():
+    code = """if True:
+        from pathlib import Path
+        from shmq.demo.crew import WorkerDiedError
+        from shmq.demo.race import _through_queue
+        from shmq.demo.source import Source
+
+        if __name__ == "__main__":
+            source = Source(Path(), ["a"], [bytes(1 << 20)], {})
+            try:
+                _through_queue(source, checksums=[], workers=1)  # a worker that has nothing to compare with dies
+            except WorkerDiedError as error:
+                print(error)
+    """
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE_S)
+
+    assert done.returncode == 0, done.stderr
+    assert "ended with status 1" in done.stdout
 
 
 def test_the_demo_fails_clearly_without_files(tmp_path):

@@ -230,6 +230,14 @@ def test_the_partition_asked_for_wins_over_the_key(broker):
     assert sent.partition == 3
 
 
+@pytest.mark.parametrize("keys", [None, []])
+def test_no_records_are_a_batch_of_none_with_and_without_keys(broker, keys):
+    broker.create()
+
+    assert broker.producer().send_many("t", [], keys=keys, timestamp_ms=1) == []
+    assert broker.values() == []
+
+
 @pytest.mark.parametrize("options", [{}, {"linger_ms": 5}, {"value_serializer": lambda value: value}])
 @pytest.mark.parametrize("partition", [3, -1, "0", 1.0, 1 << 70, True])
 def test_a_partition_that_is_not_there_is_refused(broker, options, partition):

@@ -162,8 +162,9 @@ class Watcher:
 
     def read_until_healed(self, timeout_s: float) -> int:
         """Read, without sleeping, until a claim was given up or time is up; how many were."""
-        self._fresh = self._read(lambda: self._healed() > 0, timeout_s, poll_ms=0)
-        return self._healed()
+        before = self._healed()
+        self._fresh = self._read(lambda: self._healed() > before, timeout_s, poll_ms=0)
+        return self._healed() - before
 
     def catch_up(self) -> None:
         """Poll once more: what an earlier poll gave has been processed then."""

@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, settings
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "fuzz")]
 
 _COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
-settings.register_profile("quick", derandomize=True, max_examples=100, stateful_step_count=40, database=None, **_COMMON)
-settings.register_profile("long", max_examples=3000, stateful_step_count=100, **_COMMON)
+settings.register_profile(
+    "quick", derandomize=True, max_examples=120, stateful_step_count=100, database=None, **_COMMON
+)
+settings.register_profile("long", max_examples=1000, stateful_step_count=100, **_COMMON)
 settings.load_profile("quick")

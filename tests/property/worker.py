@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 import logging
 import pickle
+import select
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from shmq import Admin, Consumer, Producer, TopicPartition, _native
-from shmq.errors import ShmqError
+from shmq import Consumer, Producer, TopicPartition
+from shmq.errors import NoOffsetForPartitionError, ShmqError
 
 DEADLINE_MS = 20_000
 
@@ -48,18 +49,36 @@ class Worker:
 
     # -- producers -----------------------------------------------------------------------------------------------------
 
-    def _producer(self, name: str) -> Producer:
+    def _producer(self, name: str, linger_ms: int = 0) -> Producer:
+        name = f"{name} that lingers" if linger_ms else name
         if name not in self.producers:
-            self.producers[name] = Producer(bootstrap_servers=self.address, max_block_ms=0, max_request_size=1 << 30)
+            self.producers[name] = Producer(
+                bootstrap_servers=self.address,
+                max_block_ms=0,
+                max_request_size=1 << 30,
+                linger_ms=linger_ms,
+                batch_size=1 << 30,
+            )
         return self.producers[name]
 
     def close_producer(self, name: str) -> None:
-        if name in self.producers:
-            self.producers.pop(name).close()
+        for each in (name, f"{name} that lingers"):
+            if each in self.producers:
+                self.producers.pop(each).close()
 
     def send(self, producer: str, topic: str, partition: int, row: Any) -> int:
+        """Its offset."""
         sent = self._producer(producer).send(topic, row.value, row.key, list(row.headers), partition, row.timestamp_ms)
-        return sent.get().offset
+        return sent.get(0).offset
+
+    def send_lingering(self, producer: str, topic: str, partition: int, rows: list[Any]) -> list[int]:
+        """Their offsets, as one batch."""
+        lingering = self._producer(producer, linger_ms=60_000)
+        futures = [
+            lingering.send(topic, row.value, row.key, list(row.headers), partition, row.timestamp_ms) for row in rows
+        ]
+        lingering.flush()
+        return [future.get(0).offset for future in futures]
 
     def send_many(self, producer: str, topic: str, partition: int, values: Any, keys: Any, stamp: int) -> Any:
         """[(base offset, count)]"""
@@ -72,59 +91,74 @@ class Worker:
         self.consumers[name] = Consumer(bootstrap_servers=self.address, **configs)
         self.consumers[name].assign(places)
 
+    def assign(self, name: str, places: list[tuple[str, int]]) -> None:
+        self.consumers[name].assign(places)
+
     def close_consumer(self, name: str) -> None:
         self.consumers.pop(name).close()
 
-    def poll(self, name: str, may_wait: bool, max_records: int | None, update_offsets: bool) -> Any:
+    def poll(self, name: str, may_wait: bool, max_records: int | None = None, update_offsets: bool = True) -> Any:
         """{partition: [(offset, key, value, headers, timestamp)]}"""
         timeout_ms = DEADLINE_MS if may_wait else 0
         records = self.consumers[name].poll(timeout_ms, max_records, update_offsets)
         return {place.partition: [_plain(each) for each in batch] for place, batch in records.items()}
 
     def iterate(self, name: str, most: int) -> Any:
-        """[(partition, record)]"""
-        return [(each.partition, _plain(each)) for each in itertools.islice(self.consumers[name], most)]
+        """As `poll`."""
+        got: dict[int, list[Any]] = {}
+        for record in itertools.islice(self.consumers[name], most):
+            got.setdefault(record.partition, []).append(_plain(record))
+        return got
+
+    def everything(self, name: str, places: list[tuple[str, int]]) -> Any:
+        """What the log has, read by a consumer of its own from the beginning to the end. As `poll`."""
+        if name not in self.consumers:
+            self.open(name, [], auto_offset_reset="earliest")
+        consumer = self.consumers[name]
+        consumer.assign(places)
+        got: dict[int, list[Any]] = {}
+        while batch := self.poll(name, may_wait=False):
+            for partition, records in batch.items():
+                got.setdefault(partition, []).extend(records)
+        consumer.unsubscribe()
+        return got
 
     def seek(self, name: str, place: tuple[str, int], offset: int) -> None:
         self.consumers[name].seek(TopicPartition(*place), offset)
 
-    def seek_to_beginning(self, name: str) -> None:
-        self.consumers[name].seek_to_beginning()
+    def seek_to_beginning(self, name: str, *places: tuple[str, int]) -> None:
+        self.consumers[name].seek_to_beginning(*itertools.starmap(TopicPartition, places))
 
-    def seek_to_end(self, name: str) -> None:
-        self.consumers[name].seek_to_end()
+    def seek_to_end(self, name: str, *places: tuple[str, int]) -> None:
+        self.consumers[name].seek_to_end(*itertools.starmap(TopicPartition, places))
 
-    def position(self, name: str, place: tuple[str, int]) -> int:
-        return self.consumers[name].position(TopicPartition(*place))
+    def places(self, name: str) -> dict[int, tuple[int | None, int, bool]]:
+        """{partition: (position, how far was read, is the position still to be found)}"""
+        consumer = self.consumers[name]
+        found = {}
+        for reader in consumer._readers:
+            try:
+                position = consumer.position(reader.key)
+            except NoOffsetForPartitionError:
+                position = None
+            found[reader.key.partition] = (position, reader.position, reader.unset)
+        return found
 
     def pause(self, name: str, place: tuple[str, int], paused: bool) -> set[int]:
+        """Those that are paused then."""
         consumer = self.consumers[name]
         (consumer.pause if paused else consumer.resume)(TopicPartition(*place))
         return {each.partition for each in consumer.paused()}
 
-    def bounds(self, name: str, places: list[tuple[str, int]]) -> Any:
-        consumer, places = self.consumers[name], [TopicPartition(*each) for each in places]
-        begins, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
-        return [(begins[each], ends[each]) for each in places]
+    def bounds(self, name: str, places: list[tuple[str, int]]) -> list[tuple[int, int]]:
+        consumer, asked = self.consumers[name], list(itertools.starmap(TopicPartition, places))
+        begins, ends = consumer.beginning_offsets(asked), consumer.end_offsets(asked)
+        return [(begins[each], ends[each]) for each in asked]
 
     def offset_for_time(self, name: str, place: tuple[str, int], timestamp_ms: int) -> Any:
+        """(offset, timestamp), or None"""
         found = self.consumers[name].offsets_for_times({TopicPartition(*place): timestamp_ms})[TopicPartition(*place)]
         return None if found is None else (found.offset, found.timestamp)
-
-    # -- the whole -----------------------------------------------------------------------------------------------------
-
-    def alter(self, topic: str, options: dict[str, Any]) -> None:
-        with Admin(bootstrap_servers=self.address) as admin:
-            admin.alter_configs({"topic": {topic: options}})
-
-    def verify(self, directory: str, topic: str, topic_id: int, partition: int) -> Any:
-        """(finding, census)"""
-        with Admin(bootstrap_servers=self.address) as admin:
-            process = _native.Process(admin.broker.directory, admin.broker.instance)
-            opened = _native.Partition(process, directory, topic, partition, topic_id)
-            finding, census = opened.verify(), opened.census()
-            process.close()
-        return finding, census
 
 
 def _plain(record: Any) -> tuple[Any, ...]:
@@ -140,10 +174,12 @@ class RemoteWorker:
         )
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """As `Worker.call`; fails if no answer comes in time, or if what is raised is no error of ours."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         pickle.dump((name, args, kwargs), self._process.stdin)
         self._process.stdin.flush()
+        assert select.select([self._process.stdout], [], [], 3 * DEADLINE_MS / 1000)[0], f"no answer to {name}{args}"
         try:
             answer, error = pickle.load(self._process.stdout)
         except EOFError:
@@ -155,8 +191,14 @@ class RemoteWorker:
     def leave(self) -> None:
         """End the process, which closes its clients first."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
-        assert self._process.wait(timeout=DEADLINE_MS / 1000) == 0
+        try:
+            assert self._process.wait(timeout=DEADLINE_MS / 1000) == 0
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._process.stdout.close()
 
 
 def serve(commands: BinaryIO, answers: BinaryIO) -> None:
@@ -177,5 +219,4 @@ def serve(commands: BinaryIO, answers: BinaryIO) -> None:
 
 if __name__ == "__main__":
     logging.disable()
-    sys.path.insert(0, str(Path(__file__).parent))
     serve(sys.stdin.buffer, sys.stdout.buffer)

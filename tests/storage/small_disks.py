@@ -20,20 +20,21 @@ MIB = 1 << 20
 
 # Every script has `directory` (the small disk's), `address` (of a broker on it), and these.
 PRELUDE = """
-import atexit, glob, json, os, shutil, sys
+import atexit, contextlib, glob, json, os, shutil, sys
 import shmq
 from shmq import Admin, Consumer, NewTopic, Producer, TopicPartition
 from shmq.errors import ShmqError, StorageError, StorageFullError
 
 SEGMENT = {"segment_bytes": 65536, "retention_bytes": 1 << 30}
 address = f"shm://{directory}/broker"
-made = set(os.listdir("/dev/shm"))
 
 @atexit.register
 def leave_nothing():
-    for name in set(os.listdir("/dev/shm")) - made:
-        if os.path.isdir("/dev/shm/" + name) and name.startswith("shmq-"):
-            shutil.rmtree("/dev/shm/" + name, ignore_errors=True)
+    "Of brokers below `directory`; others may run beside this."
+    for owner in glob.glob("/dev/shm/shmq-*/broker"):
+        with contextlib.suppress(FileNotFoundError), open(owner) as file:
+            if file.read().startswith(directory + "/"):
+                shutil.rmtree(os.path.dirname(owner))
 
 def fill(producer, topic, most=10_000, size=3000):
     "Values until the disk is full: those that were acknowledged, and the error."

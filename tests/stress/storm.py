@@ -1,11 +1,10 @@
-"""A seeded storm: producers and readers that are killed, stopped and replaced while others go on.
+"""A seeded storm: processes that are killed, stopped and replaced while others go on.
 
-Owns: the processes, what they did and told, and when one of them is hit.
-Must never: judge what was read; the test does.
-Sits: over `crew` and `ledger` of the crash tests.
+Owns: forking them, hitting them, and holding each to the way in which it may end.
+Must never: judge what was sent and read, or let a process end in a way that nobody ordered.
+Sits: over `players` and the crash tests' `crew`; the tests call it.
 
-Producers append to a file of their own, a line for each acknowledged send, so that what they told outlives them. About half
-of them carry a fault point, so that they surely die in the middle of an append; the rest are hit whenever it happens.
+The seed decides who does what and when it is hit; how far it has come by then is the machine's.
 """
 
 from __future__ import annotations
@@ -13,187 +12,204 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import select
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from crew import DEADLINE_S, Watcher, leave, wait_for
-from ledger import Ledger, make_value, read_value
+from account import Pass
+from crew import Actor, leave
+from players import DEADLINE_S, IN_AN_APPEND, Scene, Witness, inspect, produce, wander
 
-from shmq import Consumer, Producer, TopicPartition, _native
+from shmq import TopicPartition
 
-IN_AN_APPEND = ("journal.claim.after", "journal.commit.before")
-PRODUCERS, READERS = 4, 2
-SIZES, SMALL_SIZES = (1, 10, 100, 1000, 9000), (1, 10, 100, 1000)
-MOST_UNACKNOWLEDGED = 20
-UNBOUNDED = "delete"
-LONGEST_LIFE_S, LONGEST_STOP_S = 0.4, 0.08
+CAST = {"producer": (produce, 4), "reader": (wander, 2), "inspector": (inspect, 1)}
+WITNESSES = 2
+LONGEST_LIFE_S, LONGEST_STOP_S = 1.0, 0.08
 
 
-class Child:
-    """A forked process of the storm; `again` starts another one in its place."""
+class Mortal:
+    """A forked process that may be killed at any time. Standard error, where fault points tell their names, is a file."""
 
-    def __init__(self, body: Callable[[], None], again: Callable[[], None]) -> None:
-        self.again = again
+    def __init__(self, role: str, name: str, scene: Scene, rng: random.Random, wind: int) -> None:
+        self.role, self.name = role, name
+        self._errors = scene.told.parent / f"{name}.errors"
+        self.is_ordered_to_die = self.was_hit_at_point = False
+        body = CAST[role][0]
+        errors = os.open(self._errors, os.O_WRONLY | os.O_CREAT)
+        sys.stdout.flush()
+        sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            leave(body)
-        self.is_gone = False
+            os.close(wind)
+            os.dup2(errors, 2)
+            leave(lambda: body(scene, name, rng))
+        os.close(errors)
 
-    def signal(self, number: int) -> None:
-        if not self.has_ended():
-            os.kill(self.pid, number)
+    @property
+    def point(self) -> str | None:
+        """The fault point at which it was hit, if any."""
+        found = [line for line in self._errors.read_text().splitlines() if line.startswith("fault point ")]
+        return found[-1].removeprefix("fault point ") if found else None
 
-    def has_ended(self) -> bool:
-        if not self.is_gone and os.waitpid(self.pid, os.WNOHANG)[0]:
-            self.is_gone = True
-        return self.is_gone
+    def how(self, hit: str) -> str:
+        """What kind of hit this was: "stop" or "kill", with the fault point if it was one that hit it."""
+        if self.was_hit_at_point or not self.point:
+            return hit
+        self.was_hit_at_point = True
+        return f"{hit} at {self.point}"
 
-    def end(self) -> None:
-        """Kill it if it is still there, and wait until it is gone."""
-        self.signal(signal.SIGKILL)
-        self.signal(signal.SIGCONT)
-        wait_for(self.has_ended, f"process {self.pid} to die")
+    def check_end(self, status: int, *, is_calm: bool) -> None:
+        """It was killed by order or by its own fault point, or it ended well when the storm was over; else fail."""
+        is_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        assert (is_killed and (self.is_ordered_to_die or self.point)) or (is_calm and status == 0), (
+            f"{self.role} {self.name} ended by itself with status {status}, and told:\n{self._errors.read_text()}"
+        )
 
 
 class Storm:
-    """All processes over some partitions, `places`; `told` is a directory for what producers tell."""
+    """Everybody who acts over some partitions; the files of what they tell lie in `directory`.
 
-    def __init__(self, address: str, places: list[TopicPartition], told: Path, seed: int) -> None:
-        self.address, self.places, self.told = address, places, told
-        self.random = random.Random(seed)
+    Attributes:
+        hits: Kills and stops so far, by order ("kill", "stop") or at a fault point ("kill at journal.claim.after", ...).
+    """
+
+    def __init__(self, address: str, places: list[TopicPartition], directory: Path, seed: int) -> None:
+        told = directory / "told"
+        told.mkdir(parents=True)
+        calm, self._wind = os.pipe()
+        self.scene = Scene(address, places, told, calm)
         self.hits: Counter[str] = Counter()
-        self.ledgers = {place: Ledger() for place in places}
+        self._random = random.Random(seed)
         self._names = 0
-        self._children: list[Child] = []
-        self._due: list[tuple[float, Child, str]] = []
+        self._mortals: dict[int, Mortal] = {}
+        self._witnesses: list[Actor] = []
+        self._due: list[tuple[float, int, int]] = []  # when, whom, with which signal
+
+    @property
+    def _is_calm(self) -> bool:
+        return self._wind < 0
+
+    def hits_in_appends(self, hit: str) -> int:
+        """Producers that were certainly killed, or stopped, between their claim and their commit."""
+        return sum(self.hits[f"{hit} at {point}"] for point in IN_AN_APPEND)
 
     @contextlib.contextmanager
-    def blowing(self) -> Iterator[Consumer]:
-        """Everybody at work; the consumer that is given reads all partitions and is never hit."""
-        consumer = Consumer(bootstrap_servers=self.address, auto_offset_reset="earliest", spin_us=0)
+    def gathered(self) -> Iterator[None]:
+        """Everybody at work; afterwards nobody is left, however it went."""
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         try:
-            consumer.assign(self.places)
-            for _ in range(PRODUCERS):
-                self._start_producer()
-            for _ in range(READERS):
-                self._start_reader()
-            yield consumer
+            for number in range(WITNESSES):
+                self._witnesses.append(Actor(lambda name=f"w{number}": self._witness(name)))
+                self._witnesses[-1].cast("watch")
+                self._plan(self._witnesses[-1].pid)
+            for role, (_, count) in CAST.items():
+                for _ in range(count):
+                    self._start(role)
+            yield
+            while self._witnesses:
+                self._witnesses.pop().end()
         finally:
-            self.calm()
-            consumer.close()
+            for pid in [*self._mortals, *(witness.pid for witness in self._witnesses)]:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            os.close(self.scene.calm)
+            if not self._is_calm:
+                os.close(self._wind)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    def step(self, consumer: Consumer) -> None:
-        """Read a while, then hit whoever is due, and replace the dead."""
-        self.read(consumer)
-        now = time.monotonic()
-        for each in [each for each in self._due if each[0] <= now]:
-            self._due.remove(each)
-            self._hit(each[1], each[2])
-        for child in [child for child in self._children if child.has_ended()]:
-            self._children.remove(child)
-            self._due = [each for each in self._due if each[1] is not child]
-            child.again()
+    def blow(self, is_enough: Callable[[], bool]) -> None:
+        """Hit one after another, and replace the dead."""
+        while not is_enough():
+            now = time.monotonic()
+            for each in [each for each in self._due if each[0] <= now]:
+                self._due.remove(each)
+                self._hit(each[1], each[2])
+            for mortal in self._bury():
+                self._start(mortal.role)
+            self._wait_for_news(min(each[0] for each in self._due))
 
     def calm(self) -> None:
-        """Kill everybody; what they left unfinished stays."""
-        for child in self._children:
-            child.end()
-        self._children.clear()
+        """Kill every other one, and let the rest go on and come to a good end."""
+        os.close(self._wind)
+        self._wind = -1
+        self._due.clear()
+        for pid in list(self._mortals)[::2]:
+            self._hit(pid, signal.SIGKILL)
+        for pid in [*self._mortals, *(witness.pid for witness in self._witnesses)]:
+            os.kill(pid, signal.SIGCONT)
+        deadline = time.monotonic() + DEADLINE_S
+        while self._mortals:
+            late = [mortal.name for mortal in self._mortals.values()]
+            assert time.monotonic() < deadline, f"{late} hang: not at their end {DEADLINE_S} s after the storm"
+            self._bury()
+            for _, pid, number in self._due:  # stopped at a fault point of its own, just now
+                os.kill(pid, number)
+            self._due.clear()
+            self._wait_for_news(time.monotonic() + 0.1)
+        for witness in self._witnesses:
+            witness.answer(DEADLINE_S)
 
-    def read(self, consumer: Consumer, timeout_ms: int = 10) -> int:
-        """Enter what one poll gives into the ledgers; how many records it was."""
-        count = 0
-        for place, records in consumer.poll(timeout_ms=timeout_ms).items():
-            self.ledgers[place].add(read_value(record.offset, record.value) for record in records)
-            count += len(records)
-        return count
-
-    def acknowledged(self) -> None:
-        """Enter into the ledgers what the producers told, once they are gone."""
-        for path in self.told.iterdir():
-            for line in path.read_text().split("\n")[:-1]:  # the last one may be torn by a death
-                topic, partition, count = line.split()
-                sent = self.ledgers[TopicPartition(topic, int(partition))].acknowledged
-                sent[path.name] = sent.get(path.name, 0) + int(count)
+    def passes(self, method: str) -> list[dict[TopicPartition, Pass]]:
+        """Let each witness `finish` or `read_again`; what they read."""
+        return [witness.call(method, timeout_s=2 * DEADLINE_S) for witness in self._witnesses]
 
     # -- hits ---------------------------------------------------------------------------------------------------------
 
-    def _hit(self, child: Child, how: str) -> None:
-        self.hits[how] += 1
-        if how == "stop":
-            child.signal(signal.SIGSTOP)
-            self._due.append((time.monotonic() + self.random.uniform(0, LONGEST_STOP_S), child, "go on"))
-        elif how == "go on":
-            child.signal(signal.SIGCONT)
-            self._plan(child)
-        else:
-            child.signal(signal.SIGKILL)
+    def _hit(self, pid: int, number: int) -> None:
+        if number == signal.SIGKILL:
+            self._mortals[pid].is_ordered_to_die = True
+        os.kill(pid, number)
+        if number == signal.SIGCONT:
+            self._plan(pid)
 
-    def _plan(self, child: Child) -> None:
-        how = self.random.choice(("stop", "kill"))
-        self._due.append((time.monotonic() + self.random.uniform(0, LONGEST_LIFE_S), child, how))
+    def _plan(self, pid: int) -> None:
+        """Decide how this process will be hit next; a witness is only stopped."""
+        number = self._random.choice((signal.SIGKILL, signal.SIGSTOP)) if pid in self._mortals else signal.SIGSTOP
+        self._due.append((time.monotonic() + self._random.uniform(0, LONGEST_LIFE_S), pid, number))
+
+    def _plan_after_stop(self, pid: int) -> None:
+        """Decide when it goes on, or that it never does."""
+        dies = self._random.random() < 0.2 and pid in self._mortals and not self._is_calm
+        number = signal.SIGKILL if dies else signal.SIGCONT
+        self._due.append((time.monotonic() + self._random.uniform(0, LONGEST_STOP_S), pid, number))
+
+    def _bury(self) -> list[Mortal]:
+        """Take note of who was stopped, and of who is dead, which are returned."""
+        dead = []
+        for pid in [*self._mortals, *(witness.pid for witness in self._witnesses)]:
+            found, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
+            if not found:
+                continue
+            mortal = self._mortals.get(pid)
+            self._due = [each for each in self._due if each[1] != pid]
+            if os.WIFSTOPPED(status):
+                self.hits[mortal.how("stop") if mortal else "stop"] += 1
+                self._plan_after_stop(pid)
+                continue
+            assert mortal, f"a witness ended with status {status}; it told why on standard error"
+            del self._mortals[pid]
+            mortal.check_end(status, is_calm=self._is_calm)
+            if os.WIFSIGNALED(status):
+                self.hits[mortal.how("kill")] += 1
+            dead.append(mortal)
+        return dead
+
+    def _wait_for_news(self, until: float) -> None:
+        """Sleep until a child dies or stops, or it is time for a hit."""
+        signal.sigtimedwait([signal.SIGCHLD], max(0.0, until - time.monotonic()))
 
     # -- the processes ------------------------------------------------------------------------------------------------
 
-    def _start_producer(self) -> None:
+    def _start(self, role: str) -> None:
         self._names += 1
-        name, seed = f"p{self._names}", self.random.random()
-        child = Child(lambda: self._produce(name, random.Random(seed)), self._start_producer)
-        self._children.append(child)
-        self._plan(child)
+        rng = random.Random(self._random.random())
+        mortal = Mortal(role, f"{role}{self._names}", self.scene, rng, self._wind)
+        self._mortals[mortal.pid] = mortal
+        self._plan(mortal.pid)
 
-    def _start_reader(self) -> None:
-        child = Child(self._read_for_ever, self._start_reader)
-        self._children.append(child)
-        self._plan(child)
-
-    def _produce(self, name: str, rng: random.Random) -> None:
-        """Send for ever, one by one, as batches or lingering; each producer keeps to one way and one partition."""
-        place = rng.choice(self.places)
-        lingers = rng.random() < 0.2
-        batch = MOST_UNACKNOWLEDGED if lingers else rng.choice((1, MOST_UNACKNOWLEDGED))
-        sizes = SIZES if batch == 1 else SMALL_SIZES
-        if rng.random() < 0.6:
-            _native.fault_arm(rng.choice(IN_AN_APPEND), rng.randint(1, 30), signal.SIGKILL)
-        null = os.open("/dev/null", os.O_WRONLY)
-        os.dup2(null, 2)  # where the fault point says that it was reached
-        with (
-            open(self.told / name, "a", buffering=1) as told,
-            Producer(bootstrap_servers=self.address, linger_ms=1 if lingers else 0) as producer,
-        ):
-            index = 0
-            while os.getppid() != 1:
-                values = [make_value(name, index + each, rng.choice(sizes)) for each in range(batch)]
-                if lingers or batch == 1:
-                    sent = [producer.send(place.topic, value, partition=place.partition) for value in values]
-                    for future in sent:
-                        future.get(timeout=DEADLINE_S)
-                else:
-                    producer.send_many(place.topic, values, partition=place.partition)
-                index += batch
-                told.write(f"{place.topic} {place.partition} {batch}\n")
-                if place.topic == UNBOUNDED:
-                    select.select(
-                        [], [], [], 0.001
-                    )  # nothing holds it back there, and the reader must not be passed by
-
-    def _read_for_ever(self) -> None:
-        """Read everything from the beginning; holds up the producers of queues, and heals what the dead left."""
-        with Watcher(self.address, auto_offset_reset="latest") as watcher:
-            watcher.follow(self.places)
-            while os.getppid() != 1:
-                watcher.take(20)
-
-
-def drain(storm: Storm, consumer: Consumer) -> None:
-    """Read on until the end of every partition."""
-    deadline = time.monotonic() + DEADLINE_S
-    ends = consumer.end_offsets(storm.places)
-    while any(consumer.position(place) < end for place, end in ends.items()):
-        assert time.monotonic() < deadline, f"{ends} not reached: {[consumer.position(each) for each in storm.places]}"
-        storm.read(consumer, 50)
-        select.select([], [], [], 0)
+    def _witness(self, name: str) -> Witness:
+        os.close(self._wind)
+        return Witness(self.scene, name)
