@@ -2,7 +2,7 @@
 
 Owns: the shapes in which results are returned, and Kafka's error codes in them.
 Must never: read or write a broker's files itself; the store does.
-Sits: right of the store, beside producer and consumer; needs no coordinator.
+Sits: right of the store, beside producer and consumer. Topics need no coordinator.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
-from shmq.admin_forms import config_changes, listed, partition_total, topic_names_of, topic_requests
-from shmq.admin_results import Results, described_options, described_partition
+from shmq.admin_forms import config_changes, listed, partition_total, split_resources, topic_requests
+from shmq.admin_groups import GroupAdmin
+from shmq.admin_results import Results, described_broker, described_options, described_partition
 from shmq.config import AdminConfig, TopicConfig, checked_timeout_ms
 from shmq.errors import ClosedError, ShmqError, UnknownTopicOrPartitionError
 from shmq.store import Topics, broker_directory, open_broker
 from shmq.types import ConfigFilterType, ConfigResource
 
 
-class Admin:
-    """Administers the topics of one broker. Safe from any thread, and in forked children.
+class Admin(GroupAdmin):
+    """Administers the topics and groups of one broker. Safe from any thread, and in forked children.
 
     Every operation is whole or not there, also for other processes and when this one dies in the middle.
 
@@ -180,16 +181,17 @@ class Admin:
         include_synonyms: bool = False,
         config_filter: ConfigFilterType | str | int = ConfigFilterType.MODIFIED,
     ) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
-        """Return the options of topics.
+        """Return the options of topics, and of the broker.
 
         Args:
-            config_resources: Topics; `configs` names the options wanted, None for all.
+            config_resources: Topics, or the broker, which is called "0"; `configs` names the options wanted, None for
+                all.
             include_synonyms: Whether each option comes with its default too.
             config_filter: Which ones: "modified" (given by somebody), "all", "dynamic" (can be altered), "default".
 
         Returns:
             {"topic": {name: {option in Kafka's dotted form: {"value" (text), "read_only", "config_source",
-            "is_sensitive", "synonyms", "config_type", "documentation"}}}}
+            "is_sensitive", "synonyms", "config_type", "documentation"}}}}; and "broker" the same, if asked for
 
         Raises:
             UnknownTopicOrPartitionError: there is no such topic.
@@ -197,11 +199,12 @@ class Admin:
         Source: KafkaAdminClient.describe_configs of kafka-python.
         """
         store = self._topics(None)
+        topics, brokers = split_resources(config_resources)
         described = {
             name: described_options(store.find(name).config, resource.configs, include_synonyms, config_filter)
-            for name, resource in topic_names_of(config_resources)
+            for name, resource in topics
         }
-        return {"topic": described}
+        return {"topic": described} | ({"broker": {"0": described_broker(self.broker.options())}} if brokers else {})
 
     def alter_configs(
         self,
@@ -210,16 +213,19 @@ class Admin:
         raise_on_unknown: bool = True,
         incremental: bool | None = None,  # noqa: ARG002  # kafka-python's; see below
     ) -> dict[str, dict[str, str]]:
-        """Change options of topics; what is not named stays. Processes that use them follow at once.
+        """Change options of topics, or of the broker, which is called "0"; what is not named stays.
+
+        Processes that use them follow at once.
 
         Args:
-            config_resources: Topics; `configs` is {option: value}, or {option: (op, value)} with op "SET" or "DELETE".
+            config_resources: Topics, or the broker; `configs` is {option: value}, or {option: (op, value)} with op
+                "SET" or "DELETE".
             validate_only: Check everything and change nothing.
             raise_on_unknown: Raise errors; else they are only in the result.
             incremental: No effect: changes always are.
 
         Returns:
-            {"topic": {name: "OK", or an error's text}}
+            {"topic": {name: "OK", or an error's text}}, and the same under "broker" if it was asked for
 
         Raises:
             UnknownTopicOrPartitionError: there is no such topic.
@@ -228,17 +234,25 @@ class Admin:
 
         Source: KafkaAdminClient.alter_configs of kafka-python.
         """
-        store, outcome = self._topics(None), {}
-        for name, resource in topic_names_of(config_resources):
-            changes, reset = config_changes(resource)
-            try:
-                store.alter(name, changes, reset, validate_only=validate_only)
-                outcome[name] = "OK"
-            except ShmqError as error:
-                if raise_on_unknown:
-                    raise
-                outcome[name] = str(error)
-        return {"topic": outcome}
+        store = self._topics(None)
+        topics, brokers = split_resources(config_resources)
+        outcomes: dict[str, dict[str, str]] = {"topic": {}}
+        if brokers:
+            outcomes["broker"] = {}
+        for kind, named in (("topic", topics), ("broker", brokers)):
+            for name, resource in named:
+                changes, reset = config_changes(resource)
+                try:
+                    if kind == "topic":
+                        store.alter(name, changes, reset, validate_only=validate_only)
+                    else:
+                        self._alter_broker(changes, reset, validate_only)
+                    outcomes[kind][name] = "OK"
+                except ShmqError as error:
+                    if raise_on_unknown:
+                        raise
+                    outcomes[kind][name] = str(error)
+        return outcomes
 
     def close(self) -> None:
         """Let go of the broker; a second time does nothing."""
@@ -252,6 +266,12 @@ class Admin:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _alter_broker(self, changes: Mapping[str, object], reset: Iterable[str], validate_only: bool) -> None:
+        with self.broker.administration(self._config.request_timeout_ms):
+            options = self.broker.options().altered(changes, reset)
+            if not validate_only:
+                self.broker.alter(options)
 
     def _topics(self, timeout_ms: float | None) -> Topics:
         if self._closed:

@@ -103,16 +103,21 @@ def check_assignments(topic: str, assignments: Iterable[Sequence[int]]) -> None:
             raise IllegalArgumentError(f"topic {topic!r}: assigned to brokers {list(brokers)}; there is only broker 0")
 
 
-def topic_names_of(resources: Iterable[ConfigResource]) -> list[tuple[str, ConfigResource]]:
-    """Return resources with the topics they name. Raises: IllegalArgumentError: one is not a topic."""
-    named = []
+def split_resources(
+    resources: Iterable[ConfigResource],
+) -> tuple[list[tuple[str, ConfigResource]], list[tuple[str, ConfigResource]]]:
+    """Return those that are topics and those that are the broker, with names. Raises: IllegalArgumentError: neither."""
+    topics, brokers = [], []
     for each in resources:
         if not isinstance(each, ConfigResource):
             raise TypeError(f"config_resources must be a list of ConfigResource, not of {type(each).__name__}")
-        if each.resource_type is not ConfigResourceType.TOPIC:
-            raise IllegalArgumentError(f"{each!r}: only topics have options here; use ConfigResourceType.TOPIC")
-        named.append((each.name, each))
-    return named
+        if each.resource_type is ConfigResourceType.TOPIC:
+            topics.append((each.name, each))
+        elif each.resource_type is ConfigResourceType.BROKER and each.name == "0":
+            brokers.append((each.name, each))
+        else:
+            raise IllegalArgumentError(f"{each!r}: topics have options here, and the one broker, whose name is '0'")
+    return topics, brokers
 
 
 def config_changes(resource: ConfigResource) -> tuple[dict[str, object], list[str]]:

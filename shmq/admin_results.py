@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from shmq.admin_forms import enum_of
-from shmq.config import TopicConfig
+from shmq.config import BrokerConfig, TopicConfig
 from shmq.config.checks import Boolean, Number
-from shmq.config.options import Option
+from shmq.config.options import Option, options_of
 from shmq.config.topic import TOPIC_OPTIONS, topic_option
 from shmq.errors import ShmqError
 from shmq.types import ConfigFilterType
@@ -75,6 +75,24 @@ def described_options(
         each.dotted: _described_option(each, config, include_synonyms)
         for each in TOPIC_OPTIONS.values()
         if each.name in asked and _passes(each, config, wanted)
+    }
+
+
+def described_broker(config: BrokerConfig) -> dict[str, dict[str, Any]]:
+    """Return the broker's entry of `Admin.describe_configs`."""
+    return {
+        each.dotted: {
+            "value": _text(getattr(config, each.name)),
+            "read_only": False,
+            "config_source": "DYNAMIC_BROKER_CONFIG"
+            if getattr(config, each.name) != each.default
+            else "DEFAULT_CONFIG",
+            "is_sensitive": False,
+            "synonyms": [],
+            "config_type": "LONG",
+            "documentation": each.doc,
+        }
+        for each in options_of(BrokerConfig).values()
     }
 
 

@@ -165,6 +165,15 @@ def _is_inheritable(descriptor: int) -> bool:
         return False
 
 
+def running(broker: Broker) -> int:
+    """Return the process id of the coordinator, 0 if there is none; starts none."""
+    connection = _try(broker.directory)
+    if connection is None:
+        return 0
+    with contextlib.closing(connection):
+        return peer_of(connection)[0]
+
+
 _numbers = itertools.count(1)
 
 

@@ -100,7 +100,7 @@ class Membership:
         self._rejoin = self._hang_up = self._is_refused = False
         self._leaving: bool | None = None
         self._leave_by = 0.0
-        self._has_joined = self._has_left = False
+        self._has_joined = self._leave_is_sent = self._has_left = False
         self._poll = Poll()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._ended = threading.Event()
@@ -220,10 +220,11 @@ class Membership:
         look_s = min(beat_s, self._config.max_poll_interval_ms / 3000)
         next_beat = time.monotonic() + beat_s
         while True:
-            data, is_last = self._outgoing()
-            connection.sendall(data)
-            self._has_left = is_last
-            if is_last or self._hang_up or self._is_refused:
+            connection.sendall(self._outgoing())
+            if self._leave_is_sent:
+                self._wait_for_bye(connection, decoder)
+                return
+            if self._hang_up or self._is_refused:
                 return
             pause_s = max(0.0, min(next_beat - time.monotonic(), look_s))
             both: list[Any] = [connection, self._bell]
@@ -241,12 +242,23 @@ class Membership:
                 connection.sendall(wire.encode({"type": "beat", "poll_age_ms": age_ms}))
                 next_beat = time.monotonic() + beat_s
 
+    def _wait_for_bye(self, connection: socket.socket, decoder: wire.Decoder) -> None:
+        """Only when it is answered is a leave known to the next coordinator, too. A static member does not say any."""
+        if not self._leaving and self._config.group_instance_id is not None:
+            self._has_left = True
+        while not self._has_left:
+            connection.settimeout(max(0.001, self._leave_by - time.monotonic()))
+            received = connection.recv(65536)
+            if not received:
+                raise ConnectionResetError("it hung up")
+            self._has_left = any(message["type"] in ("bye", "expel", "error") for message in decoder.feed(received))
+
     def _hear_bell(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._bell)
 
-    def _outgoing(self) -> tuple[bytes, bool]:
-        """What is to be sent now, and whether that is all, since we leave."""
+    def _outgoing(self) -> bytes:
+        """What is to be sent now; with a leave it is all, and `_leave_is_sent`."""
         with self._lock:
             leaving = self._leaving
             messages = list(self._outbox)
@@ -256,7 +268,8 @@ class Membership:
                 messages.insert(0, self._join())
             if leaving is not None and (leaving or self._config.group_instance_id is None):
                 messages.append({"type": "leave", "for_good": leaving})
-        return b"".join(map(wire.encode, messages)), leaving is not None
+            self._leave_is_sent = leaving is not None
+        return b"".join(map(wire.encode, messages))
 
     def _join(self) -> wire.Message:
         config = self._config

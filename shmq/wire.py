@@ -18,6 +18,7 @@ A frame is a length (4 bytes, big-endian, at most `MAX_FRAME_BYTES`) and a JSON 
       welcome protocol, term, pid
       assign  number, generation, strategy, places       each as [topic, topic_id, partition, epoch]
       expel   reason
+      bye                                                a leave is known for good; then it hangs up
       error   error, detail                              an error's name in shmq.errors, and its text; then it hangs up
       reply   id, and `result`, or `error` and `detail`
 

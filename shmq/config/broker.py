@@ -7,14 +7,14 @@ Sits: in config; the store reads and writes it, the coordinator obeys it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from shmq.errors import InvalidConfigurationError
 
 from .checks import INT64_MAX, Number
-from .options import option, options_of
+from .options import Option, option, options_of
 from .suggest import did_you_mean
 
 
@@ -32,15 +32,22 @@ class BrokerConfig:
     @classmethod
     def parse(cls, given: Mapping[str, object]) -> BrokerConfig:
         """Return the config that `given` asks for; text stands for numbers. Raises: InvalidConfigurationError."""
-        options = {name: each for each in options_of(cls).values() for name in each.names}
-        values: dict[str, Any] = {}
-        for name, value in given.items():
-            if name not in options:
-                hint = did_you_mean(name, options)
-                raise InvalidConfigurationError(name, repr(value), f"a broker has no such option{hint}")
-            values[options[name].name] = options[name].parse(value, InvalidConfigurationError, text=True)
-        return cls(**values)
+        return cls().altered(given, ())
+
+    def altered(self, changes: Mapping[str, object], reset: Iterable[str]) -> BrokerConfig:
+        """Return the config with some options set, and others back at their defaults. Raises: as `parse`."""
+        values: dict[str, Any] = {_option(name).name: _option(name).default for name in reset}
+        for name, value in changes.items():
+            values[_option(name).name] = _option(name).parse(value, InvalidConfigurationError, text=True)
+        return replace(self, **values)
 
     def to_json(self) -> dict[str, object]:
         """Return the options as plain values, by name."""
         return asdict(self)
+
+
+def _option(name: str) -> Option:
+    options = {each_name: each for each in options_of(BrokerConfig).values() for each_name in each.names}
+    if name not in options:
+        raise InvalidConfigurationError(name, "", f"a broker has no such option{did_you_mean(name, options)}")
+    return options[name]

@@ -189,7 +189,7 @@ class Keeper:
             meta = self._meta_of(effect.place)
             if meta is not None:
                 kept.committed.fence(meta, effect.place.partition, kept.epochs[effect.place])
-                self._hold(kept, meta, effect.place.partition)
+                self._hold_first(kept, meta, effect.place.partition)
         elif isinstance(effect, Assign):
             places = [[*place, kept.epochs[place]] for place in effect.places]
             message = {"type": "assign", "number": effect.number, "generation": effect.generation}
@@ -209,8 +209,17 @@ class Keeper:
             epoch = kept.committed.epoch(meta, place.partition)
         return (epoch or 0) % MAX_EPOCH + 1
 
-    def _hold(self, kept: Kept, meta: TopicMeta, partition: int) -> None:
-        """Let producers of a topic with retention "consumed" keep records for this group, from where it stands."""
+    def hold(self, kept: Kept, meta: TopicMeta, partition: int, offset: int | None) -> None:
+        """Let producers of a topic with retention "consumed" keep records from there on for a group; None: nothing."""
+        if meta.config.retention == "consumed":
+            with self._opened(meta, partition) as opened:
+                if offset is None:
+                    opened.release(kept.files.number)
+                else:
+                    opened.hold(kept.files.number, offset)
+
+    def _hold_first(self, kept: Kept, meta: TopicMeta, partition: int) -> None:
+        """The same for a group that has just come to a partition, from where it stands."""
         if meta.config.retention != "consumed":
             return
         with self._opened(meta, partition) as opened:

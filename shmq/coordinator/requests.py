@@ -78,6 +78,7 @@ def _alter_offsets(keeper: Keeper, group: str, offsets: list[list[Any]]) -> None
     for meta, number, offset, metadata in wanted:
         committed = None if offset is None else OffsetAndMetadata(int(offset), str(metadata), -1)
         kept.epochs[Place(meta.name, meta.topic_id, number)] = kept.committed.reset(meta, number, committed)
+        keeper.hold(kept, meta, number, None if committed is None else committed.offset)
     keeper.save(kept)
 
 

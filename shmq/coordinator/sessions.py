@@ -153,17 +153,18 @@ class Session(asyncio.Protocol):
         elif self._member is not None:
             self._apply(_event(kind, self._member[1], message))
             if kind == "leave":
+                self.send({"type": "bye"})
                 self.forget()
                 self.close()
         elif kind not in ("beat", "done", "leave"):  # these may come just after an expulsion
             raise wire.FrameError(f"no message is called {kind!r}")
 
     def _join(self, message: wire.Message) -> None:
-        group = check_group_name(message["group"])
         join = self._checked_join(message)
         keeper = self._sessions.keeper
         assert keeper is not None
         try:
+            group = check_group_name(message["group"])
             kept = keeper.open(group)
             keeper.look_at_topics()
         except ShmqError as error:

@@ -247,9 +247,9 @@ def test_errors_of_altering_may_be_had_as_results(admin: Admin) -> None:
     assert "does not exist" in result["topic"]["nope"]
 
 
-def test_only_topics_have_options(admin: Admin) -> None:
-    with pytest.raises(errors.IllegalArgumentError, match="only topics"):
-        admin.describe_configs([ConfigResource("broker", "0")])
+def test_only_topics_and_the_broker_have_options(admin: Admin) -> None:
+    with pytest.raises(errors.IllegalArgumentError, match="topics have options here, and the one broker"):
+        admin.describe_configs([ConfigResource("broker", "1")])
 
 
 def test_a_topic_in_memory_is_there_again_empty_after_a_reboot(admin: Admin) -> None:

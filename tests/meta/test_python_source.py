@@ -18,7 +18,7 @@ LAYERS = [
     {"commits"},
     {"subscription"},
     {"producer", "consumer", "admin_forms"},
-    {"admin_results"},
+    {"admin_results", "admin_groups"},
     {"admin"},
     {"__init__"},
     {"aio"},
