@@ -20,6 +20,7 @@ from rich.console import Console
 
 from shmq import Admin
 from shmq.demo.count import count_names
+from shmq.demo.crew import ENDING_SIGNALS
 from shmq.demo.race import race
 from shmq.demo.report import print_counts, print_race, say
 from shmq.demo.source import Source, find_files
@@ -40,8 +41,8 @@ def run(broker: str | None, directory: Path | None, pattern: str, workers: int, 
         rounds: How often each side of the race runs.
     """
     console = Console()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+    for number in ENDING_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
             signal.signal(number, _leave)
     source = find_files(directory, pattern)
     say(console, f"{len(source.files):,} files, {source.total_bytes / 1e6:.1f} MB: {pattern} below {source.directory}")
@@ -64,8 +65,9 @@ def run(broker: str | None, directory: Path | None, pattern: str, workers: int, 
 
 
 def _leave(number: int, _: object) -> NoReturn:
-    """End as Ctrl-C does, with everything removed, whatever else comes meanwhile."""
-    signal.signal(number, signal.SIG_IGN)
+    """End, with everything removed, however impatient the user is."""
+    for each in ENDING_SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
     sys.exit(128 + number)
 
 

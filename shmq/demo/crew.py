@@ -20,6 +20,8 @@ from shmq.errors import ShmqError
 PATIENCE_S = 60.0
 """Longest time without any progress."""
 
+ENDING_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
 spawn = multiprocessing.get_context("spawn")
 
 
@@ -31,12 +33,12 @@ class WorkerDiedError(ShmqError):
 def crew(target: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> Iterator[list[SpawnProcess]]:
     """Start one process for each tuple of arguments; those that still run at the end are killed.
 
-    A terminal sends Ctrl-C to all of them: they never see it, and end when this process says so.
+    A terminal sends Ctrl-C to all of them: they never see it or its like, and end when this process says so.
     """
     processes = [spawn.Process(target=target, args=each, daemon=True) for each in arguments]
     resource_tracker.ensure_running()  # here, since its start unblocks SIGINT
     try:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         try:
             for process in processes:
                 process.start()  # the mask is inherited, and nothing runs before it is there
