@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import time
 
@@ -88,6 +89,10 @@ class _Service:
         while not self._end.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._end.wait(), self._pause_s())
+            if not os.path.exists(os.path.join(self._broker.directory, "broker.json")):
+                _log.warning("%s is gone, and with it this coordinator", self._broker.directory)
+                self._end.set()
+                return
             try:
                 self._keeper.look_at_topics()
                 for kept in self._keeper.with_members():

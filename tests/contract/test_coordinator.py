@@ -10,10 +10,12 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 
-from shmq import TopicPartition, coordination, errors, wire
+from shmq import Consumer, TopicPartition, coordination, errors, temporary_broker, wire
 
 PLACE = TopicPartition("t", 0)
 
@@ -162,6 +164,17 @@ def test_it_leaves_when_nobody_needs_it_and_comes_back_when_somebody_does(broker
     coordination.connect(broker.admin.broker).close()
     wait_until(lambda: broker.coordinator() == 0)
     assert json.loads((broker.directory / "coordinator.lock").read_text())["term"] == 2
+
+
+def test_it_goes_with_its_broker(wait_until):
+    with temporary_broker() as address:
+        with Consumer("t", bootstrap_servers=address, group_id="g") as consumer:
+            wait_until(lambda: consumer.poll(timeout_ms=5) or consumer.assignment())
+        directory = address.removeprefix("shm://")
+        pid = json.loads(Path(directory, "coordinator.lock").read_text())["pid"]
+
+    wait_until(lambda: not psutil.pid_exists(pid))
+    assert not os.path.exists(directory)
 
 
 def test_a_stale_socket_is_replaced(broker):

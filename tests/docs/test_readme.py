@@ -86,6 +86,15 @@ def test_the_api_tables_name_every_method_and_errors_that_exist():
     assert [name for name in named if not hasattr(shmq.errors, name)] == []
 
 
+def test_the_example_of_a_group_runs_as_pasted(tmp_path):
+    code = re.search(r"<!-- groups.*?```python\n(.*?)```", README, re.DOTALL)[1]
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+    assert done.stderr == ""
+    assert done.stdout == "100 orders; 0 left\n"
+
+
 def test_the_options_tables_are_those_of_the_declarations():
     assert _load("fill_readme").filled(README) == README
 
