@@ -47,11 +47,26 @@
  *   384     8  preparer         advice: who prepares which segment (seq << 15 | owner as in a journal word)
  *   512   128  readers waiting  one bit per process slot
  *   640   128  producers waiting one bit per process slot (retention "consumed")
- *  1024 16384  readers          256 entries of 64 bytes, a reader each: owner (0: free; joining << 63 | ticket << 51 |
- *                               epoch << 10 | slot; the ticket is a number of this registration within its process),
- *                               next offset, first segment still needed (seq << 15 | owner as in a journal word;
- *                               another owner's: everything is needed), thread that reads
+ *  1024 16384  readers          256 entries of 64 bytes, a reader or a group each
  * 20480     8  ring[0]          then 8 bytes per ring slot: state:2 | lap:24 | incarnation:38
+ *
+ *   Entry of a reader, which belongs to a process; or of a group, which belongs to nobody and holds back what the group has
+ *   not committed, whether it has members or not:
+ *     0     8  owner         0: free; else joining << 63 | ticket << 51 | epoch << 10 | slot. A reader's ticket is a number
+ *                            of this registration within its process. A group's epoch is 0, which no tenant has, and
+ *                            ticket << 10 | slot is its number, 1 to 2^22 - 1; it is never joining
+ *     8     8  offset        reader: next offset, for display
+ *    16     8  seq           reader: first segment still needed, seq << 15 | owner as in a journal word; another
+ *                            owner's: everything is needed
+ *    24     8  thread        reader: thread that reads
+ *    32     8  hold          group: tag << 47 | offset: every record before the offset is done. The tag changes each time
+ *                            that a group gets the entry or the offset is set anew
+ *    40     8  mover         group: tag << 47 | thread << 15 | owner as in a journal word, of the member that reads; 0 or
+ *                            another tag: nobody
+ *    48    16  reserved      0
+ *
+ *   An entry is valid if and only if: (1) owner is 0; or its epoch is not 0 and its slot is one of the procs file; or it
+ *   is a group's number and not joining; (2) the reserved bytes are 0. Nothing else in it matters to others than its owner.
  *
  *   Segment seq s has ring slot s % ring_slots and lap s / ring_slots. A ring word goes FREE(lap) -> LIVE(lap,
  *   incarnation) -> FREE(lap + 1) -> ... and never back. The log is the segments LIVE from the oldest to the newest
@@ -214,8 +229,54 @@ struct shmq_reader_entry {
     shmq_a64 offset;
     shmq_a64 seq;
     shmq_a64 thread;
-    uint64_t reserved[4];
+    shmq_a64 hold;
+    shmq_a64 mover;
+    uint64_t reserved[2];
 };
+
+/* Owner words of reader entries. A ticket tells a registration from a later one in the same place. */
+#define SHMQ_JOINING (UINT64_C(1) << 63)
+#define SHMQ_TICKET_POS 51
+#define SHMQ_TICKET_MASK (UINT64_C(0xfff) << SHMQ_TICKET_POS)
+#define SHMQ_MAX_GROUP ((UINT32_C(1) << 22) - 1)
+
+_Static_assert(SHMQ_SLOT_BITS + SHMQ_TENANT_EPOCH_BITS <= SHMQ_TICKET_POS, "an owner word holds a whole epoch");
+
+static inline uint64_t shmq_entry_epoch(uint64_t owner) {
+    return (owner & ~(SHMQ_JOINING | SHMQ_TICKET_MASK)) >> SHMQ_SLOT_BITS;
+}
+
+static inline uint32_t shmq_entry_slot(uint64_t owner) {
+    return (uint32_t)(owner & (SHMQ_MAX_SLOTS - 1));
+}
+
+static inline uint64_t shmq_group_owner(uint32_t number) {
+    return (uint64_t)(number >> SHMQ_SLOT_BITS) << SHMQ_TICKET_POS | (number & (SHMQ_MAX_SLOTS - 1));
+}
+
+static inline bool shmq_is_group(uint64_t owner) {
+    return owner && !(owner & SHMQ_JOINING) && shmq_entry_epoch(owner) == 0;
+}
+
+static inline uint32_t shmq_group_number(uint64_t owner) {
+    return (uint32_t)(owner >> SHMQ_TICKET_POS) << SHMQ_SLOT_BITS | shmq_entry_slot(owner);
+}
+
+/* Holds of groups. */
+#define SHMQ_HOLD_BITS 47
+#define SHMQ_MAX_HOLD ((UINT64_C(1) << SHMQ_HOLD_BITS) - 1)
+
+static inline uint64_t shmq_hold_word(uint64_t tag, uint64_t offset) {
+    return tag << SHMQ_HOLD_BITS | offset;
+}
+
+static inline uint64_t shmq_hold_tag(uint64_t word) {
+    return word >> SHMQ_HOLD_BITS;
+}
+
+static inline uint64_t shmq_hold_offset(uint64_t word) {
+    return word & SHMQ_MAX_HOLD;
+}
 
 struct shmq_control {
     struct shmq_control_header header;
@@ -238,6 +299,7 @@ struct shmq_control {
 };
 
 _Static_assert(sizeof(struct shmq_reader_entry) == 64, "file format");
+_Static_assert(offsetof(struct shmq_reader_entry, hold) == 32, "file format");
 _Static_assert(offsetof(struct shmq_control, configuration) == 64, "file format");
 _Static_assert(offsetof(struct shmq_control, next_incarnation) == 192, "file format");
 _Static_assert(offsetof(struct shmq_control, head_seq) == 256, "file format");

@@ -73,6 +73,12 @@ int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, 
 /* py_offsets.c */
 PyObject *shmq_py_create_offsets(PyObject *module, PyObject *args);
 
+/* py_holds.c: methods of Partition */
+PyObject *shmq_py_hold(PartitionObject *self, PyObject *args);
+PyObject *shmq_py_move_hold(PartitionObject *self, PyObject *args);
+PyObject *shmq_py_release(PartitionObject *self, PyObject *args);
+PyObject *shmq_py_holds(PartitionObject *self, PyObject *ignored);
+
 /* py_future.c */
 PyObject *shmq_future_new(PyObject *topic, int partition, uint64_t offset, int64_t timestamp_ms,
                           const struct shmq_row *row);

@@ -308,6 +308,12 @@ static PyMethodDef partition_methods[] = {
     {"stats", (PyCFunction)partition_stats, METH_NOARGS, "Segment files, their bytes, first and end offset."},
     {"census", (PyCFunction)partition_census, METH_NOARGS,
      "Counts over the whole partition: segments, bytes, batches, records, claimed, aborted. Reads everything."},
+    {"hold", (PyCFunction)shmq_py_hold, METH_VARARGS,
+     "hold(group number, offset): keep every record from there on for this group; sets an offset anew, also to a lower one."},
+    {"move_hold", (PyCFunction)shmq_py_move_hold, METH_VARARGS,
+     "move_hold(group number, offset) -> bool: it is done with all before; never goes back. False: it has none here."},
+    {"release", (PyCFunction)shmq_py_release, METH_VARARGS, "release(group number): keep nothing for it any more."},
+    {"holds", (PyCFunction)shmq_py_holds, METH_NOARGS, "{group number: offset}"},
     {"clean", (PyCFunction)partition_clean, METH_NOARGS, "Remove files that dead processes left; how many."},
     {NULL, NULL, 0, NULL}};
 

@@ -24,7 +24,7 @@ static void release(ReaderObject *self) {
     if (!self->partition)
         return;
     if (self->partition->partition->fork_count != shmq_fork_count())
-        self->reader.registration.entry = -1; /* the registration is the parent's */
+        self->reader.registration.entry = self->reader.hold.entry = -1; /* they are the parent's */
     shmq_reader_close(&self->reader);
     Py_CLEAR(self->partition);
 }
@@ -75,6 +75,46 @@ static PyObject *reader_register(ReaderObject *self, PyObject *Py_UNUSED(ignored
     if (!self->partition)
         return shmq_raise_closed("reader");
     return done(self, shmq_reader_register(&self->reader));
+}
+
+/* A non-negative number, or -1 with an exception set. */
+static int64_t parse_number(const char *name, PyObject *number, uint64_t most) {
+    unsigned long long value = PyLong_AsUnsignedLongLong(number);
+    if (value == (unsigned long long)-1 && PyErr_Occurred())
+        return -1;
+    if (value > most)
+        return PyErr_Format(PyExc_OverflowError, "%s is at most %llu, not %llu", name, (unsigned long long)most, value),
+               -1;
+    return (int64_t)value;
+}
+
+static PyObject *reader_hold(ReaderObject *self, PyObject *number) {
+    int64_t group = parse_number("a group's number", number, SHMQ_MAX_GROUP);
+    if (group < 0)
+        return NULL;
+    if (!self->partition)
+        return shmq_raise_closed("reader");
+    int result = shmq_reader_hold(&self->reader, (uint32_t)group);
+    return result < 0 ? shmq_py_reader_raise(self, result) : PyBool_FromLong(result == SHMQ_OK);
+}
+
+static PyObject *reader_move_hold(ReaderObject *self, PyObject *offset) {
+    int64_t number = parse_number("an offset", offset, SHMQ_MAX_HOLD);
+    if (number < 0)
+        return NULL;
+    if (!self->partition)
+        return shmq_raise_closed("reader");
+    int result = shmq_reader_move_hold(&self->reader, (uint64_t)number);
+    return result < 0 ? shmq_py_reader_raise(self, result) : PyBool_FromLong(result == SHMQ_OK);
+}
+
+static PyObject *reader_settled(ReaderObject *self, PyObject *offset) {
+    int64_t number = parse_number("an offset", offset, INT64_MAX);
+    if (number < 0)
+        return NULL;
+    if (!self->partition)
+        return shmq_raise_closed("reader");
+    return PyLong_FromUnsignedLongLong(shmq_reader_settled(&self->reader, (uint64_t)number));
 }
 
 static PyObject *reader_find_time(ReaderObject *self, PyObject *args) {
@@ -207,6 +247,13 @@ static PyMethodDef reader_methods[] = {
     {"seek", (PyCFunction)reader_seek, METH_O, "Stand at an offset; OffsetOutOfRangeError if the log does not hold it."},
     {"bounds", (PyCFunction)reader_bounds, METH_NOARGS, "(first offset, offset after the last)"},
     {"register", (PyCFunction)reader_register, METH_NOARGS, "Hold producers back (retention 'consumed')."},
+    {"hold", (PyCFunction)reader_hold, METH_O,
+     "hold(group number) -> bool: read for a group and be who moves its hold; False if it has none here (see Partition)."},
+    {"move_hold", (PyCFunction)reader_move_hold, METH_O,
+     "move_hold(offset) -> bool: the group has committed this. Also over aborted ranges behind it. False: the hold was "
+     "released or set anew since hold(); nothing was moved."},
+    {"settled", (PyCFunction)reader_settled, METH_O,
+     "settled(offset) -> int: the offset to which there is no record from this one on, up to the reader's position."},
     {"find_time", (PyCFunction)reader_find_time, METH_VARARGS,
      "find_time(timestamp_ms) -> (offset, timestamp_ms) of the first record from here on that is not older, or None."},
     {"close", (PyCFunction)reader_close, METH_NOARGS, "Give up registration and mappings."},

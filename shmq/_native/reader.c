@@ -20,11 +20,12 @@ void shmq_reader_init(struct shmq_reader *reader, struct shmq_partition *partiti
     memset(reader, 0, offsetof(struct shmq_reader, fail));
     reader->partition = partition;
     reader->check_crc = check_crc;
-    reader->registration.entry = -1;
+    reader->registration.entry = reader->hold.entry = -1;
 }
 
 void shmq_reader_close(struct shmq_reader *reader) {
     shmq_reader_leave(reader);
+    shmq_reader_leave_hold(reader);
     shmq_segment_unmap(&reader->segment);
     shmq_segment_unmap(&reader->head);
 }
@@ -34,7 +35,7 @@ void shmq_reader_stand_at(struct shmq_reader *reader, uint32_t index, uint64_t b
     reader->before = before;
     reader->in_batch = false;
     reader->blocked_word = 0;
-    reader->next_offset = reader->segment.base_offset + shmq_word_count(before);
+    reader->next_offset = reader->aborted_from = reader->segment.base_offset + shmq_word_count(before);
 }
 
 static int fail_corrupt(struct shmq_reader *reader, const char *what, uint64_t pos) {
@@ -136,12 +137,14 @@ static int fetch_guarded(void *argument) {
         if ((result = next_view(reader, view)) != SHMQ_OK)
             break;
         fetch->bytes += view_bytes(view);
-        reader->next_offset = view->offset + 1;
+        reader->next_offset = reader->aborted_from = view->offset + 1;
         fetch->count++;
     }
     if (reader->registration.entry >= 0)
         reader->evicted = shmq_readers_move(reader->partition, &reader->registration, reader->next_offset,
                                             reader->segment.seq, &fetch->wake, fetch->woken) != SHMQ_OK;
+    else if (reader->hold.entry >= 0)
+        fetch->wake = shmq_reader_carry_hold(reader, fetch->woken);
     return fetch->count ? SHMQ_OK : result;
 }
 
@@ -163,9 +166,11 @@ static int follow(struct shmq_reader *reader) {
                          "base_offset %" PRIu64 " does not follow the segment before it, which ends at %" PRIu64,
                          base_offset, offset);
     }
+    uint64_t aborted_from = first ? offset : reader->aborted_from;
     shmq_segment_unmap(&reader->segment);
     reader->segment = next;
     shmq_reader_stand_at(reader, 0, 0);
+    reader->aborted_from = aborted_from;
     return SHMQ_OK;
 }
 

@@ -10,6 +10,7 @@
 #define SHMQ_READER_H
 
 #include "batch.h"
+#include "holds.h"
 #include "readers.h"
 #include "segment.h"
 
@@ -22,9 +23,11 @@ struct shmq_reader {
     uint64_t word;                   /* the word at `index`, if in_batch */
     struct shmq_batch_cursor cursor; /* of its batch */
     uint64_t next_offset;            /* of the record to deliver next, if it exists */
+    uint64_t aborted_from;           /* from here to next_offset every claim was aborted */
     bool check_crc;
     struct shmq_registration registration; /* among the readers that producers wait for; entry -1: none */
     bool evicted;                          /* it has lost that place, since this process was taken for dead */
+    struct shmq_hold hold;                 /* of the group that it reads for; entry -1: none */
     uint64_t blocked_word; /* the claim that blocks this reader, 0 if none */
     uint64_t blocked_since_ns, asked_ns;
     struct shmq_segment head; /* the newest segment when shmq_reader_bounds() last looked */
@@ -70,7 +73,11 @@ int shmq_reader_copy(struct shmq_reader *reader, void *to, const uint8_t *from, 
 /* The first record at or after the reader's place with a timestamp of at least `timestamp_ms`. OK or NOTHING. */
 int shmq_reader_find_time(struct shmq_reader *reader, int64_t timestamp_ms, struct shmq_view *found);
 
-/* ---- registration.c: for retention "consumed" ---- */
+/* The largest offset up to which, from `offset` on, every claim was aborted, but not beyond the reader's own place. What
+ * cannot be looked at is not stepped over. One comparison for what follows the last record that was delivered. */
+uint64_t shmq_reader_settled(struct shmq_reader *reader, uint64_t offset);
+
+/* ---- registration.c: for retention "consumed". A reader is registered, or reads for a group, or neither. ---- */
 
 /* Nothing goes any more that this reader has not passed. To be called before the first seek: where it stands may go
  * before. E_READERS. */
@@ -83,5 +90,21 @@ int shmq_reader_register_anew(struct shmq_reader *reader);
 void shmq_reader_settle(struct shmq_reader *reader);
 
 void shmq_reader_leave(struct shmq_reader *reader);
+
+/* Read for a group, and be who moves its hold. OK, or NOTHING: the group has none here.
+ *
+ * From now on shmq_reader_fetch() itself moves the hold over aborted claims, if the group was done with all before them:
+ * nobody could commit past a tail of these while the log brings no further record, and producers would wait for it. */
+int shmq_reader_hold(struct shmq_reader *reader, uint32_t number);
+
+/* The group has committed `offset`. Moves the hold there, and over aborted claims behind it. LOST: it was released or set
+ * anew since; nothing was moved. */
+int shmq_reader_move_hold(struct shmq_reader *reader, uint64_t offset);
+
+/* Part of shmq_reader_fetch(). True if there are producers to wake. Under guard. */
+bool shmq_reader_carry_hold(struct shmq_reader *reader, uint64_t *woken);
+
+/* Others read for the group, or nobody does. */
+void shmq_reader_leave_hold(struct shmq_reader *reader);
 
 #endif

@@ -6,6 +6,8 @@
 
 struct call {
     struct shmq_reader *reader;
+    uint32_t number;
+    uint64_t offset;
     bool wake;
     uint64_t woken[SHMQ_MAX_SLOTS / 64];
 };
@@ -78,4 +80,68 @@ int shmq_reader_register_anew(struct shmq_reader *reader) {
         result = shmq_reader_register(reader);
     reader->evicted = result != SHMQ_OK;
     return result;
+}
+
+/* ---- The hold of a group ---- */
+
+static int find_hold(void *argument) {
+    struct call *call = argument;
+    struct shmq_reader *reader = call->reader;
+    int result = shmq_hold_find(reader->partition, call->number, &reader->hold);
+    if (result == SHMQ_OK)
+        shmq_hold_attend(reader->partition, &reader->hold);
+    return result;
+}
+
+int shmq_reader_hold(struct shmq_reader *reader, uint32_t number) {
+    struct call call = {.reader = reader, .number = number};
+    shmq_reader_leave_hold(reader);
+    return shmq_guarded(find_hold, &call, &reader->fail, reader->partition->directory);
+}
+
+static int move_hold(void *argument) {
+    struct call *call = argument;
+    struct shmq_reader *reader = call->reader;
+    int result = shmq_hold_move(reader->partition, &reader->hold, call->offset, &call->wake, call->woken);
+    if (result == SHMQ_OK && reader->hold.offset < call->offset)
+        reader->hold.offset = call->offset;
+    return result;
+}
+
+int shmq_reader_move_hold(struct shmq_reader *reader, uint64_t offset) {
+    struct call call = {.reader = reader, .offset = shmq_reader_settled(reader, offset)};
+    if (reader->hold.entry < 0)
+        return SHMQ_LOST;
+    int result = shmq_guarded(move_hold, &call, &reader->fail, reader->partition->directory);
+    if (result == SHMQ_LOST)
+        reader->hold.entry = -1;
+    if (result == SHMQ_OK && call.wake)
+        shmq_doorbell_ring_all(reader->partition->process, call.woken);
+    return result;
+}
+
+bool shmq_reader_carry_hold(struct shmq_reader *reader, uint64_t *woken) {
+    bool wake = false;
+    shmq_hold_attend(reader->partition, &reader->hold);
+    if (reader->hold.offset < reader->aborted_from || reader->hold.offset >= reader->next_offset)
+        return false;
+    if (shmq_hold_move(reader->partition, &reader->hold, reader->next_offset, &wake, woken) == SHMQ_OK)
+        reader->hold.offset = reader->next_offset;
+    else
+        reader->hold.entry = -1;
+    return wake;
+}
+
+static int leave_hold(void *argument) {
+    struct call *call = argument;
+    shmq_hold_leave(call->reader->partition, &call->reader->hold);
+    return SHMQ_OK;
+}
+
+void shmq_reader_leave_hold(struct shmq_reader *reader) {
+    struct call call = {.reader = reader};
+    struct shmq_fail ignored; /* if the control file is gone, so is the hold */
+    if (reader->hold.entry >= 0)
+        shmq_guarded(leave_hold, &call, &ignored, reader->partition->directory);
+    reader->hold.entry = -1;
 }

@@ -84,7 +84,9 @@ struct room {
     const struct shmq_partition *partition;
     uint64_t next_seq, seq, incarnation;
     struct shmq_options options;
-    bool only_self;
+    struct shmq_segment next; /* after `seq`, where a group asks for it */
+    uint64_t lost;
+    bool only_self, ask_again;
 };
 
 static int look_at_tail(void *argument) {
@@ -93,9 +95,35 @@ static int look_at_tail(void *argument) {
     return shmq_ring_tail(&room->partition->ring, &room->seq, &room->incarnation);
 }
 
+static int contradiction(const struct room *room, struct shmq_fail *fail) {
+    return shmq_fail(fail, SHMQ_E_CORRUPT, room->partition->directory, "the ring's words contradict each other");
+}
+
+static int look(struct room *room, struct shmq_fail *fail) {
+    int result = shmq_guarded(look_at_tail, room, fail, room->partition->directory);
+    return result == SHMQ_E_CORRUPT ? contradiction(room, fail) : result;
+}
+
 static int ask_readers(void *argument) {
     struct room *room = argument;
-    return shmq_readers_passed((struct shmq_partition *)room->partition, room->seq, &room->only_self);
+    uint64_t next_base = room->next.header && room->next.seq == room->seq + 1 ? room->next.base_offset : UINT64_MAX;
+    return shmq_readers_passed((struct shmq_partition *)room->partition, room->seq, next_base, &room->only_self,
+                               &room->ask_again);
+}
+
+/* Has everybody gone past the oldest segment? OK or FULL; LOST: it went meanwhile. Groups hold by offset, so their answer
+ * needs the segment after it, which is mapped only where there are groups. */
+static int ask_all(struct room *room, struct shmq_fail *fail) {
+    int result = shmq_guarded(ask_readers, room, fail, room->partition->directory);
+    if (result != SHMQ_FULL || !room->ask_again)
+        return result;
+    result = shmq_segment_map_seq(room->partition, room->seq + 1, &room->next, fail);
+    if (result == SHMQ_OK)
+        return shmq_guarded(ask_readers, room, fail, room->partition->directory);
+    if (result == SHMQ_NOTHING || (result == SHMQ_E_OUT_OF_RANGE && room->lost == room->seq + 1))
+        return contradiction(room, fail);
+    room->lost = room->seq + 1; /* if it is the oldest still when looked at again, it did not go */
+    return result == SHMQ_E_OUT_OF_RANGE ? SHMQ_LOST : result;
 }
 
 static int take_out(void *argument) {
@@ -133,26 +161,21 @@ int shmq_retention_make_room(const struct shmq_partition *partition, uint64_t ne
     struct room room = {.partition = partition, .next_seq = next_seq};
     struct shmq_segment tail = {0};
     int result;
-    *only_self = false;
-    while ((result = shmq_guarded(look_at_tail, &room, fail, partition->directory)) == SHMQ_OK) {
+    while ((result = look(&room, fail)) == SHMQ_OK) {
         uint64_t most = clamp(room.options.retention_bytes / room.options.segment_bytes, 2, partition->ring.slots - 1);
         uint64_t live = next_seq - room.seq; /* without the new one */
         if (room.seq + 1 >= next_seq)
             break; /* the newest stays */
         if (live < most && !(room.options.retention == SHMQ_RETENTION_DELETE && is_expired(&room, &tail, fail)))
             break;
-        if (room.options.retention == SHMQ_RETENTION_CONSUMED) {
-            result = shmq_guarded(ask_readers, &room, fail, partition->directory);
-            if (result != SHMQ_OK) {
-                *only_self = room.only_self;
-                break;
-            }
-        }
-        if ((result = retire(&room, fail)) != SHMQ_OK)
+        result = room.options.retention == SHMQ_RETENTION_CONSUMED ? ask_all(&room, fail) : SHMQ_OK;
+        if (result == SHMQ_LOST)
+            continue;
+        if (result != SHMQ_OK || (result = retire(&room, fail)) != SHMQ_OK)
             break;
     }
     shmq_segment_unmap(&tail);
-    if (result == SHMQ_E_CORRUPT)
-        shmq_fail(fail, result, partition->directory, "the ring's words contradict each other");
+    shmq_segment_unmap(&room.next);
+    *only_self = result == SHMQ_FULL && room.only_self;
     return result == SHMQ_NOTHING ? SHMQ_OK : result;
 }

@@ -135,7 +135,7 @@ int shmq_reader_seek(struct shmq_reader *reader, uint64_t offset) {
         shmq_segment_unmap(&reader->segment);
         reader->segment = segment;
         shmq_reader_stand_at(reader, place.index, place.before);
-        reader->next_offset = offset;
+        reader->next_offset = reader->aborted_from = offset;
         shmq_reader_settle(reader);
         return SHMQ_OK;
     }
@@ -144,8 +144,47 @@ int shmq_reader_seek(struct shmq_reader *reader, uint64_t offset) {
         return result == SHMQ_LOST ? contradiction(reader) : result;
     shmq_segment_unmap(&reader->segment); /* offset 0 of an empty log */
     shmq_reader_stand_at(reader, 0, 0);
-    reader->next_offset = 0;
+    reader->next_offset = reader->aborted_from = 0;
     return SHMQ_OK;
+}
+
+/* From the word that holds `offset` on, over the aborted ones. SEALED: up to the end of the segment. */
+static int pass_aborted(void *argument) {
+    struct place *place = argument;
+    int result = find_word(place);
+    while (result == SHMQ_OK || result == SHMQ_LOST) {
+        struct shmq_entry entry;
+        result = shmq_journal_read(&place->segment->journal, place->index, place->before, &entry);
+        if (result != SHMQ_LOST)
+            return result;
+        place->before = entry.word;
+        place->index++;
+        place->offset = place->segment->base_offset + entry.end_count;
+    }
+    return result;
+}
+
+uint64_t shmq_reader_settled(struct shmq_reader *reader, uint64_t offset) {
+    if (offset >= reader->aborted_from || !reader->segment.header)
+        return offset < reader->next_offset ? reader->next_offset : offset;
+    struct shmq_segment other = {0};
+    struct place place = {.segment = &reader->segment, .offset = offset};
+    int result = SHMQ_OK;
+    if (offset < reader->segment.base_offset) {
+        place.segment = &other;
+        result = search(reader, &place);
+    }
+    while (result == SHMQ_OK) {
+        result = shmq_guarded(pass_aborted, &place, &reader->fail, reader->partition->directory);
+        if (result != SHMQ_SEALED || place.segment == &reader->segment)
+            break;
+        place.segment = other.seq + 1 == reader->segment.seq ? &reader->segment : &other;
+        result = place.segment == &other
+                     ? shmq_segment_map_seq(reader->partition, other.seq + 1, &other, &reader->fail)
+                     : SHMQ_OK;
+    }
+    shmq_segment_unmap(&other);
+    return place.offset < reader->next_offset ? place.offset : reader->next_offset;
 }
 
 /* Jump over segments that end before that time; NOTHING behind the last one. */

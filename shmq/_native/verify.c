@@ -158,11 +158,40 @@ int shmq_verify_ring(const struct shmq_partition *partition, uint64_t *tail, uin
     return result < 0 ? result : SHMQ_OK; /* LOST, always moving: its segments are checked all the same */
 }
 
+struct entry_check {
+    const struct shmq_partition *partition;
+    uint32_t index;
+};
+
+static int check_entries(void *argument) {
+    struct entry_check *check = argument;
+    for (check->index = 0; check->index < SHMQ_READERS; check->index++) {
+        const struct shmq_reader_entry *entry = &check->partition->ring.control->readers[check->index];
+        uint64_t owner = shmq_load_acquire(&entry->owner); /* PAIR reader: only the word itself is of interest here */
+        bool known = owner == 0 || shmq_is_group(owner) ||
+                     (shmq_entry_epoch(owner) && shmq_entry_slot(owner) < check->partition->process->slots);
+        if (!known || entry->reserved[0] || entry->reserved[1])
+            return SHMQ_E_CORRUPT;
+    }
+    return SHMQ_OK;
+}
+
+static int verify_entries(const struct shmq_partition *partition, struct shmq_fail *fail) {
+    struct entry_check check = {.partition = partition};
+    int result = shmq_guarded(check_entries, &check, fail, partition->directory);
+    fail->pos = offsetof(struct shmq_control, readers) + check.index * sizeof(struct shmq_reader_entry);
+    return result == SHMQ_E_CORRUPT ? shmq_fail(fail, result, partition->directory,
+                                                "control: an entry of a reader or a group breaks the format")
+                                    : result;
+}
+
 int shmq_partition_verify(struct shmq_partition *partition, struct shmq_census *census, struct shmq_fail *fail) {
     struct check check = {.partition = partition, .census = census, .fail = fail, .expected_base = UINT64_MAX};
     *census = (struct shmq_census){0};
     uint64_t tail;
     int result = shmq_verify_ring(partition, &tail, &check.end, fail);
+    if (result == SHMQ_OK)
+        result = verify_entries(partition, fail);
     for (check.seq = tail; check.seq < check.end && result == SHMQ_OK; check.seq++) {
         result = shmq_segment_map_seq(partition, check.seq, &check.segment, fail);
         if (result == SHMQ_E_OUT_OF_RANGE) {

@@ -18,6 +18,8 @@ from on_disk import (
     FREE,
     LIVE,
     PAGE,
+    READER_BYTES,
+    READERS_POS,
     SEALED,
     UNIT,
     Control,
@@ -494,6 +496,44 @@ def test_verify_finds_a_ring_that_breaks(restored: Specimen, rule: str) -> None:
     RING_RULES[rule](control)
 
     expect(restored, topic, control, NOT_ONE_RUN, None)
+
+
+def _entry(index: int) -> int:
+    return READERS_POS + index * READER_BYTES
+
+
+ENTRY_RULES: dict[str, list[tuple[int, int]]] = {
+    "a reader's slot is one of the procs file": [(_entry(0), 5 << 10 | 600)],
+    "a reader's slot is one of the procs file while it joins": [(_entry(255), 1 << 63 | 5 << 10 | 1023)],
+    "a group is never joining": [(_entry(7), 1 << 63 | 3)],
+    "the first reserved word is 0": [(_entry(3) + 48, 1)],
+    "the second reserved word is 0": [(_entry(200) + 56, 1 << 63)],
+}
+
+
+@pytest.mark.parametrize("rule", ENTRY_RULES)
+def test_verify_finds_an_entry_of_the_readers_that_breaks(restored: Specimen, rule: str) -> None:
+    restored.procs.unlink()
+    _native.create_procs(str(restored.procs), restored.instance, 600)
+    topic = topic_of(restored, "queue")
+    control = Control(topic.directory / "control")
+    for pos, word in ENTRY_RULES[rule]:
+        control.set_word(pos, word)
+
+    pos = ENTRY_RULES[rule][0][0] // READER_BYTES * READER_BYTES
+    expect(restored, topic, control, "an entry of a reader or a group breaks the format", pos)
+
+
+def test_entries_of_groups_and_of_dead_readers_are_sound_whatever_their_other_words(restored: Specimen) -> None:
+    topic = topic_of(restored, "queue")
+    control = Control(topic.directory / "control")
+    for index, owner in enumerate((1, 0xFFF << 51 | 1023, 1 << 51, 1 << 63 | 9 << 51 | 9 << 10, 9 << 10 | 1023, 0)):
+        control.set_word(_entry(index), owner)
+        for word in range(1, 6):
+            control.set_word(_entry(index) + 8 * word, (1 << 64) - 1 - word)
+    control.store()
+
+    assert verify(restored, topic) is None
 
 
 def test_verify_finds_a_live_word_in_a_log_that_never_had_a_segment(restored: Specimen) -> None:

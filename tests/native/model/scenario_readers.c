@@ -12,6 +12,7 @@
 static uint64_t next_ticket(void);
 /* A static counter of each process, which the explorer could not restore. */
 #define __atomic_add_fetch(counter, one, order) ((void)(counter), next_ticket())
+#include "holds.c"
 #include "readers.c"
 
 #define ENTRIES 3u
@@ -134,8 +135,8 @@ static void nobody(void *unused) {
 }
 
 static bool may_go(uint64_t seq) {
-    bool only_self;
-    if (shmq_readers_passed(&partitions[PRODUCER], seq, &only_self) != SHMQ_OK)
+    bool only_self, ask_again;
+    if (shmq_readers_passed(&partitions[PRODUCER], seq, UINT64_MAX, &only_self, &ask_again) != SHMQ_OK)
         return false;
     for (unsigned reader = 0; reader < 2; reader++)
         MODEL_CHECK(!ghost.needs[reader] || ghost.mistaken[reader] || model_is_killed(reader) ||
