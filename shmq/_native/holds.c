@@ -46,20 +46,22 @@ int shmq_hold_find(struct shmq_partition *partition, uint32_t number, struct shm
 /* LOST: this process was taken for dead. */
 static int make(struct shmq_partition *partition, uint32_t number, uint64_t offset) {
     struct shmq_registration mine;
-    struct shmq_hold hold;
+    struct shmq_hold unused;
     int result = shmq_readers_take(partition, &mine);
     if (result != SHMQ_OK)
         return result;
     struct shmq_reader_entry *place = place_at(partition, mine.entry);
-    uint64_t joining = mine.owner | SHMQ_JOINING;
-    uint64_t word = shmq_load_acquire(&place->hold); /* PAIR hold */
-    while (!change(place, &word, shmq_hold_tag(word) + 1, offset)) {
-    }
+    uint64_t joining = mine.owner | SHMQ_JOINING, word;
+    do {
+        word = shmq_load_acquire(&place->hold); /* PAIR hold: who sees the word of another that has the place by now ... */
+        if (shmq_load_acquire(&place->owner) != joining) /* PAIR reader: ... sees that it has it */
+            return SHMQ_LOST;
+    } while (!change(place, &word, shmq_hold_tag(word) + 1, offset));
     if (!SHMQ_SHARED("holds.made", shmq_cas(&place->owner, &joining, shmq_group_owner(number)))) /* PAIR reader */
         return SHMQ_LOST;
-    /* PAIR merge: this fence in another process, PAIR merge, that makes one at once: at least one of the two sees both (H3). */
+    /* PAIR merge: with the same fence of another process that makes one at once: at least one of the two sees both. */
     shmq_fence_after_rmw();
-    shmq_hold_find(partition, number, &hold);
+    shmq_hold_find(partition, number, &unused);
     return SHMQ_OK;
 }
 

@@ -10,7 +10,7 @@
  *       the group was released and the entry given to another, changes nothing, however late it comes: the tag in the word
  *       is another one by then.
  *   H3  Who dies over the making of a hold leaves none: the entry is its process's until it is whole. Where two made one
- *       for the same group at once, one is left.
+ *       for the same group at once, one is left (PAIR merge); or the next who looks sees to that, if one died over it.
  * WHAT MAY GO WRONG
  *   A tag has 17 bits: a process that was stopped in the middle of a move while that very entry was set anew 131,072 times
  *   may move it. A retirement that was decided before a hold was made may come after it: who makes one looks where the

@@ -89,3 +89,51 @@ def test_a_file_whose_maker_dies_is_whole_or_not_there(path, tmp_path):
         if not died:
             break
     assert {point for point in fault_points() if point.startswith(("offsets.create", "offsets.link"))} == reached
+
+
+def stop_at(nth: int, act) -> int | None:
+    """Run it in a forked child that stops itself at its nth fault point: the child, or None if it had fewer."""
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        _native.fault_arm(None, nth, signal.SIGSTOP)
+        os._exit(act())
+    _, status = os.waitpid(child, os.WUNTRACED)
+    if os.WIFSTOPPED(status):
+        return child
+    assert status == 0
+    return None
+
+
+@pytest.mark.parametrize("shut_out_by", ["fence", "reset"])
+def test_a_member_that_was_stopped_in_a_commit_cannot_finish_it_once_it_was_shut_out(path, shut_out_by):
+    def commit() -> int:
+        try:
+            _native.Offsets(path, TOPIC_ID).commit(1, 1, 6)
+        except errors.CommitFailedError:
+            return 9
+        return 0
+
+    statuses = []
+    for nth in range(1, MOST_POINTS):
+        _native.create_offsets(path, TOPIC_ID, 2)
+        offsets = _native.Offsets(path, TOPIC_ID)
+        offsets.fence(1)
+        offsets.commit(1, 1, 5)
+        child = stop_at(nth, commit)
+        if child is None:
+            break
+        landed = offsets.get(1)[1] == 6
+        offsets.fence(1) if shut_out_by == "fence" else offsets.reset(1, 2)
+        at_fence = offsets.get(1)[:3]
+
+        os.kill(child, signal.SIGCONT)
+        _, status = os.waitpid(child, 0)
+
+        assert offsets.get(1)[:3] == at_fence
+        assert os.waitstatus_to_exitcode(status) == (0 if landed else 9)
+        statuses.append(landed)
+        offsets.close()
+        os.unlink(path)
+    assert child is None
+    assert set(statuses) == {True, False}

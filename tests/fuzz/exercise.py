@@ -70,6 +70,10 @@ class Exercise:
                 partition.census,
                 partition.clean,
                 lambda: self._try_reader(partition),
+                lambda: partition.hold(self._some_group(), self._some_hold()),
+                lambda: partition.move_hold(self._some_group(), self._some_hold()),
+                lambda: partition.release(self._some_group()),
+                partition.holds,
             ]
             for step in self.rng.sample(steps, len(steps)):
                 self._try(step)
@@ -78,10 +82,12 @@ class Exercise:
     def _try_reader(self, partition: _native.Partition) -> None:
         reader = _native.Reader(partition, self.place, True)
         for step in (
-            reader.register,
+            self.rng.choice((reader.register, lambda: reader.hold(self._some_group()))),
             reader.bounds,
             lambda: reader.seek(self._some_offset()),
             lambda: reader.find_time(FIRST_MS + self.rng.choice((0, 1000, 30000, 1 << 50))),
+            lambda: reader.settled(self._some_offset()),
+            lambda: reader.move_hold(self._some_hold()),
             reader.register,
         ):
             self._try(step)
@@ -151,6 +157,12 @@ class Exercise:
     def _some_offset(self) -> int:
         last = max(self.topic.rows, default=0)
         return self.rng.choice((0, 1, self.rng.randrange(last + 2), last, last + 1, 1 << 22, (1 << 63) - 1))
+
+    def _some_hold(self) -> int:
+        return min(self._some_offset(), (1 << 47) - 1)
+
+    def _some_group(self) -> int:
+        return self.rng.choice((1, 2, 1 << 10, (1 << 22) - 1))
 
     # -- the producer --------------------------------------------------------------------------------------------------
 

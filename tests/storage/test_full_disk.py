@@ -240,3 +240,41 @@ with Producer(bootstrap_servers=address) as producer, Admin(bootstrap_servers=ad
 """,
         disk,
     )
+
+
+@FILE_SYSTEMS
+def test_committing_needs_no_room_and_a_file_of_offsets_is_made_and_grown_whole_or_not_at_all(
+    file_system: str, disk: Path
+) -> None:
+    run_script(
+        """
+from shmq import _native
+path = directory + "/t.offsets"
+_native.create_offsets(path, 7, 2)
+offsets = _native.Offsets(path, 7)
+ballast(1 << 30)
+
+for number in range(1000):
+    offsets.commit(1, 0, number)
+assert offsets.fence(1) == 1
+for act in (lambda: offsets.grow(50_000), lambda: _native.create_offsets(directory + "/other.offsets", 7, 50_000)):
+    try:
+        act()
+    except StorageFullError as error:
+        assert 3_000_000 < error.wanted_bytes and error.free_bytes < error.wanted_bytes, error
+        assert ".offsets" in str(error), error
+    else:
+        raise AssertionError
+assert sorted(os.listdir(directory)) == ["ballast", "t.offsets"]
+assert offsets.get(1)[:2] == (1, 999)
+offsets.commit(1, 1, 1000)
+
+os.unlink(directory + "/ballast")
+offsets.grow(20_000)
+offsets.commit(19_999, 0, 5)
+again = _native.Offsets(path, 7)
+assert (again.get(1)[1], again.get(19_999)[1]) == (1000, 5)
+""",
+        disk,
+        mounted(file_system, disk, 3),
+    )

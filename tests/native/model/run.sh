@@ -9,7 +9,8 @@ model_flags="-DSHMQ_MODEL -fno-stack-protector -fomit-frame-pointer"
 [[ $(uname -m) == x86_64 ]] && model_flags+=" -fcf-protection=none"
 
 # Small enough to be explored without reductions, too: the verdict must be the same.
-naive=('memory-*' append-two wait-one wait-two-sleepers roll-one retire-looker reuse-one readers-one readers-joining)
+naive=('memory-*' append-two wait-one wait-two-sleepers roll-one retire-looker reuse-one readers-one readers-joining \
+    holds-move holds-late-set-of-another offsets-one)
 
 sources_in() {
     local directory=$1 name
