@@ -193,7 +193,7 @@ class Keeper:
         elif isinstance(effect, Assign):
             places = [[*place, kept.epochs[place]] for place in effect.places]
             message = {"type": "assign", "number": effect.number, "generation": effect.generation}
-            self._tell(name, effect.member_id, message | {"strategy": kept.machine.strategy, "places": places})
+            self._tell(name, effect.member_id, message | {"strategy": kept.machine.strategy or "", "places": places})
         elif isinstance(effect, Expel):
             _log.info("group %r: %s was expelled (%s)", name, effect.member_id, effect.reason)
             self._tell(name, effect.member_id, {"type": "expel", "reason": effect.reason})
@@ -290,6 +290,6 @@ def member_json(group: Kept, member_id: str) -> dict[str, Any]:
         "process": join.process,
         "topics": list(join.topics),
         "pattern": join.pattern,
-        "assignment": [[place.topic, place.partition] for place in sorted(member.owned)],
+        "assignment": [[place.topic, place.partition] for place in sorted(member.held)],
         "away": member.gone,
     }

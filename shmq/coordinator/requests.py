@@ -48,7 +48,7 @@ def _describe_group(keeper: Keeper, group: str) -> dict[str, Any]:
         "group_state": kept.machine.state,
         "generation": kept.machine.generation,
         "protocol_type": "consumer",
-        "protocol_data": kept.machine.strategy,
+        "protocol_data": kept.machine.strategy or "",
         "members": [member_json(kept, member_id) for member_id in kept.machine.members],
     }
 

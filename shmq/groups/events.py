@@ -119,7 +119,7 @@ class Assign:
     """Tell a member what it may hold from now on. What it holds beyond that it lets go of, and says so (`Done`).
 
     Attributes:
-        number: Rises by one with each that this member is told.
+        number: Rises with each that this member is told.
         generation: Of the group.
     """
 
