@@ -221,8 +221,15 @@ class BrokerUnderTest:
         broker = open_broker(str(self.directory))
         collect(broker)
         broker.close()
-        shutil.rmtree(self.directory)
+        wait_until(self._remove)
         collect_instance(self.instance)
+
+    def _remove(self) -> bool:
+        """Remove the directory; not at once if a coordinator that a client has started is only now coming up in it."""
+        self.kill_coordinator(signal.SIGTERM)
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self.directory)
+        return not self.directory.exists()
 
     def _kept(self, client: Any) -> Any:
         self._clients.append(client)
