@@ -12,13 +12,28 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
-from shmq.admin_forms import config_changes, listed, partition_total, split_resources, topic_requests
+from shmq.admin_forms import (
+    config_changes,
+    listed,
+    partition_total,
+    record_deletions,
+    split_resources,
+    topic_requests,
+)
 from shmq.admin_groups import GroupAdmin
 from shmq.admin_results import Results, described_broker, described_options, described_partition
 from shmq.config import AdminConfig, TopicConfig, checked_timeout_ms
-from shmq.errors import ClosedError, ShmqError, UnknownTopicOrPartitionError
+from shmq.errors import (
+    ClosedError,
+    IllegalArgumentError,
+    OffsetOutOfRangeError,
+    ShmqError,
+    UnknownTopicOrPartitionError,
+)
 from shmq.store import Topics, broker_directory, open_broker
-from shmq.types import ConfigFilterType, ConfigResource
+from shmq.types import ConfigFilterType, ConfigResource, TopicPartition
+
+_ONLY_BROKER = 0
 
 
 class Admin(GroupAdmin):
@@ -174,6 +189,51 @@ class Admin(GroupAdmin):
             with results.of({"name": name}):
                 store.add_partitions(name, partition_total(name, wanted), validate_only=validate_only)
         return {"results": results.finish()}
+
+    def delete_records(
+        self,
+        records_to_delete: Mapping[TopicPartition, int],
+        timeout_ms: float | None = None,
+        partition_leader_id: int | None = None,
+    ) -> dict[TopicPartition, dict[str, int]]:
+        """Delete the oldest records of partitions, whoever has not read them. Files go once all their records have.
+
+        A consumer that stands before what is left goes on where its `auto_offset_reset` says.
+
+        Args:
+            records_to_delete: {TopicPartition: the first offset to be kept}; -1 keeps nothing that is there now.
+            timeout_ms: No effect: nothing is waited for.
+            partition_leader_id: No effect; None, or 0, the only broker.
+
+        Returns:
+            {TopicPartition: {"partition_index", "low_watermark": the first offset now, "error_code": 0}}; the first
+            offset is larger than asked for where retention was faster.
+
+        Raises:
+            UnknownTopicOrPartitionError: there is no such topic or partition; nothing was deleted anywhere.
+            OffsetOutOfRangeError: an offset is beyond the end of its partition; the others were tried all the same.
+            IllegalArgumentError: an offset below -1.
+
+        Source: KafkaAdminClient.delete_records of kafka-python.
+        """
+        store, deletions = self._topics(timeout_ms), record_deletions(records_to_delete)
+        if partition_leader_id not in (None, _ONLY_BROKER):
+            raise IllegalArgumentError(f"partition_leader_id={partition_leader_id}: there is only broker 0")
+        metas = {name: store.load(name) for name in dict.fromkeys(place.topic for place in deletions)}
+        for topic, number in deletions:
+            if not 0 <= number < metas[topic].partitions:
+                raise UnknownTopicOrPartitionError(topic, number, metas[topic].partitions)
+        results, errors = {}, []
+        for place, offset in deletions.items():
+            with store.opened(metas[place.topic], [place.partition]) as [partition]:
+                try:
+                    begin = partition.delete_records(offset)
+                    results[place] = {"partition_index": place.partition, "low_watermark": begin, "error_code": 0}
+                except OffsetOutOfRangeError as error:
+                    errors.append(error)
+        if errors:
+            raise errors[0]
+        return results
 
     def describe_configs(
         self,

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from shmq.config import did_you_mean
 from shmq.errors import IllegalArgumentError, InvalidPartitionsError, InvalidReplicationFactorError
-from shmq.types import AlterConfigOp, ConfigResource, ConfigResourceType, NewPartitions, NewTopic
+from shmq.types import AlterConfigOp, ConfigResource, ConfigResourceType, NewPartitions, NewTopic, TopicPartition
 
 _Enum = TypeVar("_Enum", bound=IntEnum)
 _TOPIC_FIELDS = ("num_partitions", "replication_factor", "assignments", "configs")
@@ -101,6 +101,32 @@ def check_assignments(topic: str, assignments: Iterable[Sequence[int]]) -> None:
             raise InvalidReplicationFactorError(topic, len(brokers))
         if list(brokers) != [_ONLY_BROKER]:
             raise IllegalArgumentError(f"topic {topic!r}: assigned to brokers {list(brokers)}; there is only broker 0")
+
+
+def record_deletions(records_to_delete: object) -> dict[TopicPartition, int]:
+    """Read `records_to_delete` of `Admin.delete_records`: {TopicPartition: offset}.
+
+    Raises:
+        TypeError: it is no such dict.
+        IllegalArgumentError: it is empty, or an offset is below -1, which is the end.
+    """
+    if not isinstance(records_to_delete, Mapping):
+        raise TypeError(f"records_to_delete must be {{TopicPartition: offset}}, not {type(records_to_delete).__name__}")
+    deletions = {}
+    for place, offset in records_to_delete.items():
+        match place:
+            case (str(), int()) if not isinstance(place[1], bool):
+                pass
+            case _:
+                raise TypeError(f"a partition is a TopicPartition(topic, partition), not {place!r}")
+        if isinstance(offset, bool) or not isinstance(offset, int):
+            raise TypeError(f"{place[0]}-{place[1]}: an offset must be int, not {type(offset).__name__}")
+        if not -1 <= offset < 1 << 63:
+            raise IllegalArgumentError(f"{place[0]}-{place[1]}: an offset is 0 or more, or -1 (the end), not {offset}")
+        deletions[TopicPartition(*place)] = offset
+    if not deletions:
+        raise IllegalArgumentError("records_to_delete is empty; name at least one partition")
+    return deletions
 
 
 def split_resources(

@@ -10,6 +10,7 @@
 #include "fault.h"
 #include "files.h"
 #include "guard.h"
+#include "prepare.h"
 #include "retention.h"
 #include "waiters.h"
 
@@ -183,21 +184,18 @@ static int look_at_next(void *argument) {
         return SHMQ_E_DELETED;
     roll->options = shmq_options_now(partition);
     roll->state = shmq_ring_look(&partition->ring, roll->seq, &incarnation);
-    roll->advice = shmq_load_acquire(&partition->ring.control->preparer); /* PAIR advice: begin() */
+    roll->advice = shmq_load_acquire(&partition->ring.control->preparer); /* PAIR advice: advise() */
     return SHMQ_OK;
 }
 
-/* Advice for others that would prepare the same segment; a number for its file. */
-static int begin(void *argument) {
+/* Advice for others that would prepare the same segment. */
+static int advise(void *argument) {
     struct roll *roll = argument;
     const struct shmq_partition *partition = roll->appender->partition;
     struct shmq_control *control = partition->ring.control;
     uint64_t mine = roll->seq << SHMQ_OWNER_BITS | partition->process->owner;
     /* PAIR advice: losing this race only means that two prepare. */
-    if (!SHMQ_SHARED("roll.advise", shmq_cas(&control->preparer, &roll->advice, mine)))
-        return SHMQ_LOST;
-    roll->incarnation = SHMQ_SHARED("roll.number", shmq_fetch_add(&control->next_incarnation, 1)) + 1;
-    return roll->incarnation && roll->incarnation <= SHMQ_MAX_INCARNATION ? SHMQ_OK : SHMQ_E_CORRUPT;
+    return SHMQ_SHARED("roll.advise", shmq_cas(&control->preparer, &roll->advice, mine)) ? SHMQ_OK : SHMQ_LOST;
 }
 
 static int seal(void *argument) {
@@ -241,6 +239,21 @@ static int leave_it_to_another(struct roll *roll) {
     }
 }
 
+/* The file of roll->seq, aside: the spare, or one of our own making. */
+static int make_file(struct roll *roll, uint64_t base_offset, struct shmq_segment *fresh) {
+    struct shmq_appender *appender = roll->appender;
+    const struct shmq_partition *partition = appender->partition;
+    int result = shmq_prepare_take(partition, roll->seq, base_offset, &roll->options, fresh, &appender->fail);
+    if (result == SHMQ_NOTHING)
+        result = shmq_segment_number(partition, &roll->incarnation, &appender->fail);
+    else
+        roll->incarnation = fresh->journal.incarnation;
+    if (result != SHMQ_OK || fresh->header)
+        return result;
+    return shmq_segment_create(partition, roll->seq, roll->incarnation, base_offset, roll->options.segment_bytes,
+                               roll->options.crc, fresh, &appender->fail);
+}
+
 /* Prepare the file of roll->seq aside and publish it; the loser of a race removes its own file. */
 static int make_segment(struct roll *roll, uint64_t base_offset) {
     struct shmq_appender *appender = roll->appender;
@@ -248,16 +261,12 @@ static int make_segment(struct roll *roll, uint64_t base_offset) {
     int result = leave_it_to_another(roll);
     if (result != SHMQ_NOTHING)
         return result;
-    result = shmq_guarded(begin, roll, &appender->fail, partition->directory);
+    result = shmq_guarded(advise, roll, &appender->fail, partition->directory);
     if (result == SHMQ_LOST)
         return SHMQ_OK; /* somebody else began just now: look again */
-    if (result == SHMQ_E_CORRUPT)
-        return fail_control(appender, "next_incarnation is beyond the last possible one",
-                            offsetof(struct shmq_control, next_incarnation));
     struct shmq_segment fresh = {0};
     if (result == SHMQ_OK)
-        result = shmq_segment_create(partition, roll->seq, roll->incarnation, base_offset, roll->options.segment_bytes,
-                                     roll->options.crc, &fresh, &appender->fail);
+        result = make_file(roll, base_offset, &fresh);
     if (result != SHMQ_OK)
         return result;
     result = shmq_guarded(publish, roll, &appender->fail, partition->directory);

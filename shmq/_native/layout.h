@@ -40,11 +40,13 @@
  *    64    96  configuration    one word each, changed by `alter_configs` while the log runs:
  *                               segment_bytes, retention_bytes, retention_ms, retention (0 delete, 1 consumed),
  *                               max_message_bytes, crc (0, 1), timestamp_type (0 create, 1 log append),
- *                               claim_timeout_ms, deleted (0, 1), 3 reserved
+ *                               claim_timeout_ms, deleted (0, 1), start_offset (records below it are deleted; it only
+ *                               rises, and never beyond the end of the log), 2 reserved
  *   192     8  next_incarnation number for the next segment file; rises by one with each
  *   256     8  head_seq         hint: a segment at or before the newest one
  *   320     8  tail_seq         hint: a segment at or before the oldest one
  *   384     8  preparer         advice: who prepares which segment (seq << 15 | owner as in a journal word)
+ *   448     8  spare            0, or the spare segment
  *   512   128  readers waiting  one bit per process slot
  *   640   128  producers waiting one bit per process slot (retention "consumed")
  *  1024 16384  readers          256 entries of 64 bytes, a reader or a group each
@@ -70,7 +72,16 @@
  *
  *   Segment seq s has ring slot s % ring_slots and lap s / ring_slots. A ring word goes FREE(lap) -> LIVE(lap,
  *   incarnation) -> FREE(lap + 1) -> ... and never back. The log is the segments LIVE from the oldest to the newest
- *   seq, without a gap.
+ *   seq, without a gap. The first offset is that of the oldest one, or start_offset if that is more.
+ *
+ *   Spare: a segment file made ahead, for whoever needs the next one.
+ *
+ *     MAKING     incarnation:38 | 0:8 | owner:15 | 0:1   | 1:2     one process alone makes it
+ *     READY      incarnation:38 | data_units:23  | CRC:1 | 2:2     whoever swaps the word away has it
+ *
+ *   0 -> MAKING -> READY -> 0, and MAKING -> 0 | MAKING, READY -> MAKING where what is made or there is of no use any
+ *   more. The file of a READY one is `spare-<incarnation, 10 hex digits>.segment`: a segment file with seq 2^64 - 1,
+ *   base_offset 0 and only EMPTY words. It gets its name, seq, base_offset and created_ms before it is published.
  *
  *
  * SEGMENT FILE: `<seq, 20 digits>-<incarnation, 10 hex digits>.segment`
@@ -217,7 +228,8 @@ struct shmq_configuration {
     shmq_a64 timestamp_type;
     shmq_a64 claim_timeout_ms;
     shmq_a64 deleted;
-    shmq_a64 reserved[3];
+    shmq_a64 start_offset;
+    shmq_a64 reserved[2];
 };
 
 struct shmq_bitmap {
@@ -289,12 +301,14 @@ struct shmq_control {
     shmq_a64 tail_seq;
     uint64_t reserved3[7];
     shmq_a64 preparer;
-    uint64_t reserved4[15];
+    uint64_t reserved4[7];
+    shmq_a64 spare;
+    uint64_t reserved5[7];
     struct shmq_bitmap readers_waiting;
     struct shmq_bitmap producers_waiting;
-    uint64_t reserved5[32];
+    uint64_t reserved6[32];
     struct shmq_reader_entry readers[SHMQ_READERS];
-    uint64_t reserved6[384];
+    uint64_t reserved7[384];
     shmq_a64 ring[];
 };
 
@@ -304,7 +318,9 @@ _Static_assert(offsetof(struct shmq_control, configuration) == 64, "file format"
 _Static_assert(offsetof(struct shmq_control, next_incarnation) == 192, "file format");
 _Static_assert(offsetof(struct shmq_control, head_seq) == 256, "file format");
 _Static_assert(offsetof(struct shmq_control, tail_seq) == 320, "file format");
+_Static_assert(offsetof(struct shmq_configuration, start_offset) == 72, "file format");
 _Static_assert(offsetof(struct shmq_control, preparer) == 384, "file format");
+_Static_assert(offsetof(struct shmq_control, spare) == 448, "file format");
 _Static_assert(offsetof(struct shmq_control, readers_waiting) == 512, "file format");
 _Static_assert(offsetof(struct shmq_control, producers_waiting) == 640, "file format");
 _Static_assert(offsetof(struct shmq_control, readers) == 1024, "file format");
@@ -335,6 +351,11 @@ static inline uint64_t shmq_ring_lap(uint64_t word) {
 static inline uint64_t shmq_ring_incarnation(uint64_t word) {
     return word >> (2 + SHMQ_LAP_BITS);
 }
+
+/* Spare words. */
+enum shmq_spare_state { SHMQ_SPARE_NONE = 0, SHMQ_SPARE_MAKING = 1, SHMQ_SPARE_READY = 2 };
+#define SHMQ_SPARE_UNIT_BITS 23
+#define SHMQ_SPARE_SEQ UINT64_MAX /* stands in its header, where the seq will be */
 
 /* Segment file. */
 #define SHMQ_FLAG_CRC 1u
@@ -386,6 +407,38 @@ enum shmq_state {
 
 _Static_assert(3 + SHMQ_OWNER_BITS + SHMQ_POS_BITS + SHMQ_COUNT_BITS == 64, "a journal word is full");
 _Static_assert(SHMQ_MAX_SEGMENT_BYTES / SHMQ_UNIT_BYTES <= SHMQ_MAX_UNITS, "every position has a number");
+_Static_assert(2 + 1 + SHMQ_SPARE_UNIT_BITS + SHMQ_INCARNATION_BITS == 64 && SHMQ_OWNER_BITS <= SHMQ_SPARE_UNIT_BITS,
+               "a spare word is full");
+_Static_assert(SHMQ_MAX_SEGMENT_BYTES / (SHMQ_UNIT_BYTES + 8) >> SHMQ_SPARE_UNIT_BITS == 0, "every size has a number");
+
+static inline uint64_t shmq_spare_making(uint64_t incarnation, uint32_t owner) {
+    return (uint64_t)SHMQ_SPARE_MAKING | (uint64_t)owner << 3 | incarnation << (3 + SHMQ_SPARE_UNIT_BITS);
+}
+
+static inline uint64_t shmq_spare_ready(uint64_t incarnation, uint32_t data_units, bool crc) {
+    return (uint64_t)SHMQ_SPARE_READY | (uint64_t)crc << 2 | (uint64_t)data_units << 3 |
+           incarnation << (3 + SHMQ_SPARE_UNIT_BITS);
+}
+
+static inline uint32_t shmq_spare_state(uint64_t word) {
+    return (uint32_t)(word & 3);
+}
+
+static inline uint32_t shmq_spare_owner(uint64_t word) {
+    return (uint32_t)(word >> 3) & ((1u << SHMQ_OWNER_BITS) - 1);
+}
+
+static inline bool shmq_spare_crc(uint64_t word) {
+    return word >> 2 & 1;
+}
+
+static inline uint32_t shmq_spare_units(uint64_t word) {
+    return (uint32_t)(word >> 3) & ((1u << SHMQ_SPARE_UNIT_BITS) - 1);
+}
+
+static inline uint64_t shmq_spare_incarnation(uint64_t word) {
+    return word >> (3 + SHMQ_SPARE_UNIT_BITS);
+}
 
 /* Who claims: slot and the epoch's low bits, as they stand in a journal word. */
 static inline uint32_t shmq_owner(uint32_t slot, uint64_t epoch) {

@@ -15,6 +15,7 @@
 #include "fault.h"
 #include "files.h"
 #include "guard.h"
+#include "prepare.h"
 #include "verify.h"
 #include "waiters.h"
 
@@ -189,6 +190,10 @@ int shmq_partition_await(struct shmq_partition *partition, enum shmq_waiting wha
 }
 
 void shmq_segment_path(const struct shmq_partition *partition, uint64_t seq, uint64_t incarnation, char *path) {
+    if (seq == SHMQ_SPARE_SEQ) {
+        snprintf(path, SHMQ_PATH_BYTES, "%s/spare-%010" PRIx64 ".segment", partition->directory, incarnation);
+        return;
+    }
     snprintf(path, SHMQ_PATH_BYTES, "%s/%020" PRIu64 "-%010" PRIx64 ".segment", partition->directory, seq, incarnation);
 }
 
@@ -206,11 +211,14 @@ static int look(void *argument) {
 
 /* No guess about anybody's life is needed: a file prepared for seq can be published only while the ring slot of seq is
  * FREE in its lap, and a slot never goes back (ring.h, R1). What a damaged ring does not name may still be the log, so
- * nothing goes that is not before `tail`, or beside a file that the ring does name. */
+ * nothing goes that is not before `tail`, or beside a file that the ring does name. A spare is of no use to anybody but
+ * its maker once the control file does not name it. */
 static bool is_orphan(const struct shmq_partition *partition, const char *name, uint64_t tail, struct shmq_fail *fail) {
     struct seq_look found = {.ring = &partition->ring};
     uint64_t incarnation;
     char rest[16], live[SHMQ_PATH_BYTES];
+    if (sscanf(name, "spare-%10" SCNx64 "%15s", &incarnation, rest) == 2)
+        return strcmp(rest, ".segment") == 0 && !shmq_prepare_names(partition, incarnation, fail);
     if (sscanf(name, "%20" SCNu64 "-%10" SCNx64 "%15s", &found.seq, &incarnation, rest) != 3 ||
         strcmp(rest, ".segment") != 0 || shmq_guarded(look, &found, fail, partition->directory) != SHMQ_OK)
         return false;
@@ -223,6 +231,8 @@ static bool is_orphan(const struct shmq_partition *partition, const char *name, 
 int shmq_partition_clean(struct shmq_partition *partition, struct shmq_fail *fail) {
     uint64_t tail, end;
     int result = shmq_verify_ring(partition, &tail, &end, fail);
+    if (result == SHMQ_OK)
+        result = shmq_prepare_give_up(partition, fail);
     if (result != SHMQ_OK)
         return result;
     DIR *directory = opendir(partition->directory);

@@ -43,14 +43,23 @@ static inline bool shmq_partition_is_deleted(const struct shmq_partition *partit
     return shmq_load_relaxed(&partition->ring.control->configuration.deleted) != 0;
 }
 
-/* The file name of a segment; false if it does not fit `path`. */
+/* Records below it are deleted. Under guard.
+ *
+ * PAIR start: the CAS in raise_start(), which comes after a look at the log's end: who sees a start_offset sees a log that
+ * reaches to it. */
+static inline uint64_t shmq_start_offset(const struct shmq_partition *partition) {
+    return shmq_load_acquire(&partition->ring.control->configuration.start_offset);
+}
+
+/* The file name of a segment; `seq` SHMQ_SPARE_SEQ: of a spare. */
 void shmq_segment_path(const struct shmq_partition *partition, uint64_t seq, uint64_t incarnation, char *path);
 
-/* Segment files in the directory and their bytes. */
+/* Segment files in the directory, the spare one too, and their bytes. */
 int shmq_partition_usage(struct shmq_partition *partition, uint64_t *segments, uint64_t *bytes, struct shmq_fail *fail);
 
 /* Remove files of this directory that can never become part of the log: prepared for a place that another file took,
- * or retired by a process that died before it removed them. Returns how many, or a negative result. */
+ * or retired by a process that died before it removed them; spares that nobody takes. Returns how many, or a negative
+ * result. */
 int shmq_partition_clean(struct shmq_partition *partition, struct shmq_fail *fail);
 
 #endif

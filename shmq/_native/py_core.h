@@ -26,6 +26,7 @@ typedef struct {
     struct shmq_partition *partition; /* NULL when closed */
     PyObject *topic;
     int number;
+    struct shmq_segment newest; /* when prepare_spare() last looked */
 } PartitionObject;
 
 /* An appender is used by one thread at a time. Short appends hold the GIL from start to end; long ones count themselves
@@ -65,6 +66,11 @@ PyObject *shmq_raise_closed(const char *what);
 void shmq_py_release_process(struct shmq_process *process);
 int shmq_py_ensure_doorbell(ProcessObject *self);
 int shmq_parse_options(PyObject *kwargs, struct shmq_options *options);
+
+/* py_care.c: methods of Partition. */
+PyObject *shmq_py_prepare_spare(PartitionObject *self, PyObject *ignored);
+PyObject *shmq_py_apply_retention(PartitionObject *self, PyObject *ignored);
+PyObject *shmq_py_delete_records(PartitionObject *self, PyObject *offset);
 
 /* py_appender.c: append, with waiting for space; 0, or negative with an exception set: E_DELETED if the topic is gone. */
 int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, uint64_t bytes, uint64_t max_block_ms,

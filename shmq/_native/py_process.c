@@ -204,6 +204,7 @@ static PyObject *partition_new(PyTypeObject *type, PyObject *args, PyObject *kwa
 static void partition_dealloc(PartitionObject *self) {
     if (self->partition) {
         struct shmq_process *process = self->partition->process;
+        shmq_segment_unmap(&self->newest);
         shmq_partition_close(self->partition);
         shmq_py_release_process(process);
     }
@@ -269,10 +270,10 @@ static PyObject *partition_census(PartitionObject *self, PyObject *Py_UNUSED(ign
     Py_END_ALLOW_THREADS;
     if (result != SHMQ_OK)
         return raise_here(self, result, &fail);
-    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K}", "segments", (unsigned long long)census.segments, "bytes",
+    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "segments", (unsigned long long)census.segments, "bytes",
                          (unsigned long long)census.bytes, "batches", (unsigned long long)census.batches, "records",
                          (unsigned long long)census.records, "claimed", (unsigned long long)census.claimed, "aborted",
-                         (unsigned long long)census.aborted);
+                         (unsigned long long)census.aborted, "spares", (unsigned long long)census.spares);
 }
 
 static PyObject *partition_stats(PartitionObject *self, PyObject *Py_UNUSED(ignored)) {
@@ -307,7 +308,7 @@ static PyMethodDef partition_methods[] = {
      "None, or (path, broken invariant, pos) of the first thing that is wrong."},
     {"stats", (PyCFunction)partition_stats, METH_NOARGS, "Segment files, their bytes, first and end offset."},
     {"census", (PyCFunction)partition_census, METH_NOARGS,
-     "Counts over the whole partition: segments, bytes, batches, records, claimed, aborted. Reads everything."},
+     "Counts over the whole partition: segments, bytes, batches, records, claimed, aborted, spares. Reads everything."},
     {"hold", (PyCFunction)shmq_py_hold, METH_VARARGS,
      "hold(group number, offset): keep every record from there on for this group; sets an offset anew, also to a lower one."},
     {"move_hold", (PyCFunction)shmq_py_move_hold, METH_VARARGS,
@@ -315,6 +316,12 @@ static PyMethodDef partition_methods[] = {
     {"release", (PyCFunction)shmq_py_release, METH_VARARGS, "release(group number): keep nothing for it any more."},
     {"holds", (PyCFunction)shmq_py_holds, METH_NOARGS, "{group number: offset}"},
     {"clean", (PyCFunction)partition_clean, METH_NOARGS, "Remove files that dead processes left; how many."},
+    {"prepare_spare", (PyCFunction)shmq_py_prepare_spare, METH_NOARGS,
+     "Make a segment file ahead if the newest one is half full and there is no spare; whether it did."},
+    {"apply_retention", (PyCFunction)shmq_py_apply_retention, METH_NOARGS,
+     "Retire segments that are deleted, expired or too many, also when nobody appends; how many."},
+    {"delete_records", (PyCFunction)shmq_py_delete_records, METH_O,
+     "delete_records(before_offset), -1 for all -> the first offset now; OffsetOutOfRangeError beyond the end."},
     {NULL, NULL, 0, NULL}};
 
 PyTypeObject PartitionType = {

@@ -112,6 +112,16 @@ static int next_view(struct shmq_reader *reader, struct shmq_view *view) {
     }
 }
 
+/* Were records deleted that this reader has not passed? Only aborted claims between it and start_offset do not matter. */
+static int check_start(struct shmq_reader *reader) {
+    uint64_t start = shmq_start_offset(reader->partition);
+    if (__builtin_expect(reader->next_offset >= start, 1))
+        return SHMQ_OK;
+    if (!reader->in_batch)
+        enter_batch(reader);
+    return reader->next_offset < start ? SHMQ_E_OUT_OF_RANGE : SHMQ_OK;
+}
+
 struct fetch {
     struct shmq_reader *reader;
     struct shmq_view *views;
@@ -131,7 +141,9 @@ static int fetch_guarded(void *argument) {
     struct shmq_reader *reader = fetch->reader;
     if (shmq_partition_is_deleted(reader->partition))
         return SHMQ_E_DELETED;
-    int result = SHMQ_OK;
+    int result = check_start(reader);
+    if (result != SHMQ_OK)
+        return result;
     while (fetch->count < fetch->most && (fetch->count == 0 || fetch->bytes < fetch->most_bytes)) {
         struct shmq_view *view = &fetch->views[fetch->count];
         if ((result = next_view(reader, view)) != SHMQ_OK)
@@ -174,6 +186,14 @@ static int follow(struct shmq_reader *reader) {
     return SHMQ_OK;
 }
 
+static int fail_deleted(struct shmq_reader *reader) {
+    uint64_t begin, end;
+    int result = shmq_reader_bounds(reader, &begin, &end);
+    reader->fail.limit = begin;
+    reader->fail.limit2 = end;
+    return result == SHMQ_OK ? SHMQ_E_OUT_OF_RANGE : result;
+}
+
 int shmq_reader_pass_by(struct shmq_reader *reader) {
     uint64_t begin, end, retired = reader->segment.header ? reader->segment.seq + 1 : 0;
     int result = shmq_reader_bounds(reader, &begin, &end);
@@ -204,6 +224,8 @@ int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint3
     do {
         if (reader->segment.header)
             result = shmq_guarded(fetch_guarded, &fetch, &reader->fail, reader->partition->directory);
+        if (result == SHMQ_E_OUT_OF_RANGE)
+            result = fail_deleted(reader);
         if (result != SHMQ_SEALED)
             break;
         result = follow(reader);

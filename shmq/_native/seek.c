@@ -27,6 +27,17 @@ static int find_end(void *argument) {
     return SHMQ_OK;
 }
 
+struct start {
+    const struct shmq_partition *partition;
+    uint64_t offset;
+};
+
+static int find_start(void *argument) {
+    struct start *start = argument;
+    start->offset = shmq_start_offset(start->partition);
+    return SHMQ_OK;
+}
+
 static int find_begin(struct shmq_reader *reader, uint64_t *begin, uint64_t *seq) {
     struct shmq_segment tail = {0};
     int result = shmq_segment_map_tail(reader->partition, &tail, &reader->fail);
@@ -40,9 +51,13 @@ static int find_begin(struct shmq_reader *reader, uint64_t *begin, uint64_t *seq
 
 int shmq_reader_bounds(struct shmq_reader *reader, uint64_t *begin, uint64_t *end) {
     *begin = *end = 0;
-    int result = shmq_segment_map_head(reader->partition, &reader->head, &reader->fail);
+    /* First, for the end cannot lie before it then. */
+    struct start start = {.partition = reader->partition};
+    int result = shmq_guarded(find_start, &start, &reader->fail, reader->partition->directory);
+    if (result == SHMQ_OK)
+        result = shmq_segment_map_head(reader->partition, &reader->head, &reader->fail);
     if (result == SHMQ_NOTHING)
-        return SHMQ_OK;
+        return start.offset ? contradiction(reader) : SHMQ_OK;
     struct end call = {.segment = &reader->head};
     if (result == SHMQ_OK)
         result = shmq_guarded(find_end, &call, &reader->fail, reader->partition->directory);
@@ -50,8 +65,11 @@ int shmq_reader_bounds(struct shmq_reader *reader, uint64_t *begin, uint64_t *en
     uint64_t tail_seq = 0;
     if (result == SHMQ_OK)
         result = find_begin(reader, begin, &tail_seq);
-    if (result == SHMQ_NOTHING || (result == SHMQ_OK && *begin > *end && tail_seq <= reader->head.seq))
+    bool contradict = (*begin > *end && tail_seq <= reader->head.seq) || start.offset > *end;
+    if (result == SHMQ_NOTHING || (result == SHMQ_OK && contradict))
         return contradiction(reader);
+    if (*begin < start.offset)
+        *begin = start.offset;
     if (result != SHMQ_OK || *begin <= *end)
         return result;
     *end = *begin; /* the log moved on between the two looks */
@@ -117,7 +135,12 @@ static int out_of_range(struct shmq_reader *reader, uint64_t offset) {
 }
 
 static int search(struct shmq_reader *reader, struct place *place) {
-    int result = find_segment(reader, place->offset, place->segment);
+    struct start start = {.partition = reader->partition};
+    int result = shmq_guarded(find_start, &start, &reader->fail, reader->partition->directory);
+    if (result == SHMQ_OK && place->offset < start.offset)
+        result = SHMQ_E_OUT_OF_RANGE;
+    if (result == SHMQ_OK)
+        result = find_segment(reader, place->offset, place->segment);
     if (result == SHMQ_OK)
         result = shmq_guarded(find_word, place, &reader->fail, reader->partition->directory);
     if (result == SHMQ_E_OUT_OF_RANGE || (result == SHMQ_NOTHING && place->offset))

@@ -12,6 +12,8 @@
 #include "files.h"
 #include "guard.h"
 
+#define HEADER_BYTES offsetof(struct shmq_segment_header, max_timestamp) /* what never changes */
+
 /* Behind the header's page and the journal, on the next page. */
 static uint64_t data_pos_of(uint64_t journal_words) {
     return (SHMQ_PAGE_BYTES + 8 * journal_words + SHMQ_PAGE_BYTES - 1) / SHMQ_PAGE_BYTES * SHMQ_PAGE_BYTES;
@@ -50,6 +52,48 @@ static void attach(struct shmq_segment *segment, void *base, size_t bytes, const
     };
 }
 
+struct number {
+    struct shmq_control *control;
+    uint64_t incarnation;
+};
+
+static int take_number(void *argument) {
+    struct number *call = argument;
+    call->incarnation = SHMQ_SHARED("segment.number", shmq_fetch_add(&call->control->next_incarnation, 1)) + 1;
+    return call->incarnation && call->incarnation <= SHMQ_MAX_INCARNATION ? SHMQ_OK : SHMQ_E_CORRUPT;
+}
+
+int shmq_segment_number(const struct shmq_partition *partition, uint64_t *incarnation, struct shmq_fail *fail) {
+    struct number call = {.control = partition->ring.control};
+    int result = shmq_guarded(take_number, &call, fail, partition->directory);
+    *incarnation = call.incarnation;
+    fail->pos = offsetof(struct shmq_control, next_incarnation);
+    return result == SHMQ_E_CORRUPT ? shmq_fail(fail, result, partition->directory,
+                                                "control: next_incarnation is beyond the last possible one")
+                                    : result;
+}
+
+static struct shmq_segment_header new_header(const struct shmq_partition *partition, uint64_t seq,
+                                             uint64_t incarnation, uint64_t base_offset, bool crc,
+                                             const struct shmq_geometry *geometry) {
+    struct shmq_segment_header header = {
+        .version = SHMQ_LAYOUT_VERSION,
+        .partition = partition->number,
+        .flags = crc ? SHMQ_FLAG_CRC : 0,
+        .topic_id = partition->topic_id,
+        .incarnation = incarnation,
+        .seq = seq,
+        .base_offset = base_offset,
+        .created_ms = shmq_wall_ms(),
+        .journal_words = geometry->journal_words,
+        .data_units = geometry->data_units,
+        .data_pos = geometry->data_pos,
+    };
+    memcpy(header.magic, SHMQ_SEGMENT_MAGIC, sizeof header.magic);
+    header.header_crc = header_crc(&header);
+    return header;
+}
+
 int shmq_segment_create(const struct shmq_partition *partition, uint64_t seq, uint64_t incarnation,
                         uint64_t base_offset, uint64_t segment_bytes, bool crc, struct shmq_segment *segment,
                         struct shmq_fail *fail) {
@@ -62,23 +106,47 @@ int shmq_segment_create(const struct shmq_partition *partition, uint64_t seq, ui
     if (result != SHMQ_OK)
         return result;
     SHMQ_FAULT("segment.create.after");
-    struct shmq_segment_header *header = base;
-    memcpy(header->magic, SHMQ_SEGMENT_MAGIC, 8);
-    header->version = SHMQ_LAYOUT_VERSION;
-    header->partition = partition->number;
-    header->flags = crc ? SHMQ_FLAG_CRC : 0;
-    header->topic_id = partition->topic_id;
-    header->incarnation = incarnation;
-    header->seq = seq;
-    header->base_offset = base_offset;
-    header->created_ms = shmq_wall_ms();
-    header->journal_words = geometry.journal_words;
-    header->data_units = geometry.data_units;
-    header->data_pos = geometry.data_pos;
-    header->header_crc = header_crc(header);
-    attach(segment, base, geometry.file_bytes, header);
+    struct shmq_segment_header header = new_header(partition, seq, incarnation, base_offset, crc, &geometry);
+    memcpy(base, &header, HEADER_BYTES);
+    attach(segment, base, geometry.file_bytes, &header);
     shmq_journal_reset(&segment->journal);
     SHMQ_FAULT("segment.reset.after");
+    return SHMQ_OK;
+}
+
+struct adoption {
+    struct shmq_segment_header *mapped;
+    struct shmq_segment_header header;
+};
+
+static int write_header(void *argument) {
+    struct adoption *call = argument;
+    memcpy(call->mapped, &call->header, HEADER_BYTES);
+    return SHMQ_OK;
+}
+
+int shmq_segment_adopt(const struct shmq_partition *partition, uint64_t seq, uint64_t base_offset,
+                       uint64_t segment_bytes, bool crc, struct shmq_segment *segment, struct shmq_fail *fail) {
+    uint64_t incarnation = segment->journal.incarnation;
+    struct shmq_geometry geometry = shmq_segment_geometry(segment_bytes);
+    if (segment->mapped_bytes != geometry.file_bytes)
+        return SHMQ_LOST;
+    char from[SHMQ_PATH_BYTES], to[SHMQ_PATH_BYTES];
+    shmq_segment_path(partition, SHMQ_SPARE_SEQ, incarnation, from);
+    shmq_segment_path(partition, seq, incarnation, to);
+    SHMQ_FAULT("segment.rename.before");
+    if (rename(from, to) != 0)
+        return errno == ENOENT ? SHMQ_LOST : shmq_fail_errno(fail, SHMQ_E_STORAGE, from, "rename", errno);
+    SHMQ_FAULT("segment.rename.after");
+    /* Written whole: what stands there may have changed since it was checked. */
+    struct adoption call = {segment->header, new_header(partition, seq, incarnation, base_offset, crc, &geometry)};
+    int result = shmq_guarded(write_header, &call, fail, to);
+    if (result != SHMQ_OK) {
+        unlink(to);
+        return result;
+    }
+    SHMQ_FAULT("segment.adopt.after");
+    attach(segment, segment->header, segment->mapped_bytes, &call.header);
     return SHMQ_OK;
 }
 
@@ -89,7 +157,7 @@ struct header_look {
 
 static int copy_header(void *argument) {
     struct header_look *look = argument;
-    memcpy(&look->header, look->mapped, offsetof(struct shmq_segment_header, max_timestamp));
+    memcpy(&look->header, look->mapped, HEADER_BYTES);
     return SHMQ_OK;
 }
 

@@ -30,12 +30,21 @@ struct shmq_geometry {
 };
 struct shmq_geometry shmq_segment_geometry(uint64_t segment_bytes);
 
-/* Make the file of `seq`, aside: space reserved, pages populated, all words EMPTY. Publishing it is the caller's. */
+/* A number that no file of this partition has had. */
+int shmq_segment_number(const struct shmq_partition *partition, uint64_t *incarnation, struct shmq_fail *fail);
+
+/* Make the file of `seq`, or a spare one (SHMQ_SPARE_SEQ), aside: space reserved, pages populated, all words EMPTY.
+ * Publishing it is the caller's. */
 int shmq_segment_create(const struct shmq_partition *partition, uint64_t seq, uint64_t incarnation,
                         uint64_t base_offset, uint64_t segment_bytes, bool crc, struct shmq_segment *segment,
                         struct shmq_fail *fail);
 
-/* Map the file that the ring names for `seq`. LOST: it is gone, retired meanwhile. E_CORRUPT, E_VERSION, E_STORAGE. */
+/* Make a mapped spare, which nobody else has, the file of `seq`, as shmq_segment_create() would. LOST: its file is gone,
+ * or of another size. */
+int shmq_segment_adopt(const struct shmq_partition *partition, uint64_t seq, uint64_t base_offset,
+                       uint64_t segment_bytes, bool crc, struct shmq_segment *segment, struct shmq_fail *fail);
+
+/* Map the file that the ring names for `seq`, or a spare. LOST: it is gone, retired meanwhile. E_CORRUPT, E_VERSION, E_STORAGE. */
 int shmq_segment_map(const struct shmq_partition *partition, uint64_t seq, uint64_t incarnation,
                      struct shmq_segment *segment, struct shmq_fail *fail);
 

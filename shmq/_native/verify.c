@@ -5,6 +5,7 @@
 #include "batch.h"
 #include "files.h"
 #include "guard.h"
+#include "spare.h"
 
 struct check {
     struct shmq_partition *partition;
@@ -15,6 +16,7 @@ struct check {
     uint64_t expected_base; /* of the segment, or UINT64_MAX if the one before it was not seen */
     uint64_t end_offset;    /* of the segment, if sealed */
     bool sealed;
+    uint64_t start_offset, spare; /* words of the control file */
     uint64_t max_timestamp; /* + 1, of the records seen in the segment */
 };
 
@@ -185,11 +187,71 @@ static int verify_entries(const struct shmq_partition *partition, struct shmq_fa
                                     : result;
 }
 
+static int look_at_start(void *argument) {
+    struct check *check = argument;
+    check->start_offset = shmq_start_offset(check->partition);
+    return SHMQ_OK;
+}
+
+static int look_at_spare(void *argument) {
+    struct check *check = argument;
+    check->spare = shmq_spare_look(check->partition->ring.control);
+    return SHMQ_OK;
+}
+
+static int check_control(struct check *check, size_t pos, const char *what) {
+    check->fail->pos = pos;
+    return shmq_fail(check->fail, SHMQ_E_CORRUPT, check->partition->directory, "control: %s", what);
+}
+
+static int check_spare_journal(void *argument) {
+    struct check *check = argument;
+    const struct shmq_segment *segment = &check->segment;
+    if (segment->base_offset)
+        return broken(check, offsetof(struct shmq_segment_header, base_offset), "a spare has no base_offset yet");
+    if (segment->journal.data_units != shmq_spare_units(check->spare) || segment->crc != shmq_spare_crc(check->spare))
+        return broken(check, offsetof(struct shmq_segment_header, data_units), "it is not what the control file says");
+    /* PAIR max: nobody has written it yet. */
+    if (shmq_load_relaxed(&segment->header->max_timestamp))
+        return broken(check, offsetof(struct shmq_segment_header, max_timestamp), "a spare has no records");
+    for (uint32_t index = 0; index < segment->journal.length; index++)
+        /* PAIR empty: through the spare's word. */
+        if (shmq_load_acquire(&segment->journal.words[index]) != shmq_empty_word(segment->journal.incarnation))
+            return broken(check, SHMQ_PAGE_BYTES + 8 * (uint64_t)index, "a word of a spare is not EMPTY");
+    return SHMQ_OK;
+}
+
+/* A READY spare is whole, unless it is none any more once that was looked at: then others have it. */
+static int check_spare(struct check *check) {
+    int result = shmq_guarded(look_at_spare, check, check->fail, check->partition->directory);
+    uint64_t word = check->spare;
+    if (result != SHMQ_OK || !word)
+        return result;
+    if (shmq_spare_state(word) == SHMQ_SPARE_MAKING)
+        return SHMQ_OK;
+    if (shmq_spare_state(word) != SHMQ_SPARE_READY)
+        return check_control(check, offsetof(struct shmq_control, spare), "the spare's word breaks the format");
+    result = shmq_segment_map(check->partition, SHMQ_SPARE_SEQ, shmq_spare_incarnation(word), &check->segment, check->fail);
+    if (result == SHMQ_LOST)
+        result = check_control(check, offsetof(struct shmq_control, spare), "the spare segment is missing");
+    else if (result == SHMQ_OK)
+        result = shmq_guarded(check_spare_journal, check, check->fail, check->partition->directory);
+    struct shmq_fail ignored;
+    int again = shmq_guarded(look_at_spare, check, &ignored, check->partition->directory);
+    if (again != SHMQ_OK || check->spare != word)
+        return SHMQ_OK;
+    check->census->spares = 1;
+    check->census->bytes += result == SHMQ_OK ? check->segment.mapped_bytes : 0;
+    return result;
+}
+
 int shmq_partition_verify(struct shmq_partition *partition, struct shmq_census *census, struct shmq_fail *fail) {
     struct check check = {.partition = partition, .census = census, .fail = fail, .expected_base = UINT64_MAX};
     *census = (struct shmq_census){0};
-    uint64_t tail;
-    int result = shmq_verify_ring(partition, &tail, &check.end, fail);
+    uint64_t tail = 0;
+    int result = shmq_guarded(look_at_start, &check, fail, partition->directory);
+    if (result == SHMQ_OK)
+        result = shmq_verify_ring(partition, &tail, &check.end, fail);
     if (result == SHMQ_OK)
         result = verify_entries(partition, fail);
     for (check.seq = tail; check.seq < check.end && result == SHMQ_OK; check.seq++) {
@@ -205,6 +267,12 @@ int shmq_partition_verify(struct shmq_partition *partition, struct shmq_census *
         if (result == SHMQ_OK)
             result = check_segment(&check);
     }
+    bool is_end_known = tail == check.end || check.expected_base != UINT64_MAX;
+    if (result == SHMQ_OK && is_end_known && check.start_offset > check.end_offset)
+        result = check_control(&check, offsetof(struct shmq_control, configuration.start_offset),
+                               "start_offset is beyond the end of the log");
+    if (result == SHMQ_OK)
+        result = check_spare(&check);
     shmq_segment_unmap(&check.segment);
     return result;
 }

@@ -5,7 +5,8 @@
 #include "segment.h"
 
 struct shmq_census {
-    uint64_t segments, bytes, batches, records, claimed, aborted;
+    uint64_t segments, bytes, batches, records, claimed, aborted; /* bytes: of the spare, too */
+    uint64_t spares;
 };
 
 /* OK, or the first broken invariant: E_CORRUPT (`fail.path`, `fail.what`, `fail.pos`), E_VERSION, E_STORAGE. May run while

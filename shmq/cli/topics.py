@@ -1,4 +1,4 @@
-"""`shmq topics`: create, list, describe, alter, delete.
+"""`shmq topics`: create, list, describe, alter, delete, delete-records.
 
 Owns: the words and tables of these commands.
 Must never: decide anything that `Admin` decides.
@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from shmq import Admin, ConfigResource, ConfigResourceType
+from shmq import Admin, ConfigResource, ConfigResourceType, TopicPartition
 from shmq.cli.output import counted, print_table
 from shmq.config.topic import TOPIC_OPTIONS
 from shmq.errors import TopicAlreadyExistsError
@@ -35,7 +35,7 @@ _configs = click.option(
 
 @click.group()
 def topics() -> None:
-    """Create, list, describe, alter and delete topics."""
+    """Create, list, describe, alter and delete topics, and delete their records."""
 
 
 @topics.command(epilog=_option_list())
@@ -140,6 +140,30 @@ def delete(broker: str | None, names: tuple[str, ...]) -> int:
         else:
             click.echo(f"deleted topic {each['name']}")
     return 1 if any(each["error_code"] for each in results) else 0
+
+
+@topics.command("delete-records")
+@click.argument("name", metavar="TOPIC")
+@click.option("--partition", type=int, help="Of this partition; default: of each, which needs --all.")
+@click.option("--before", type=click.IntRange(min=0), metavar="OFFSET", help="Delete the records below this offset.")
+@click.option("--all", "everything", is_flag=True, help="Delete all records that there are now.")
+@click.pass_obj
+def delete_records(broker: str | None, name: str, partition: int | None, before: int | None, everything: bool) -> None:
+    """Delete the oldest records of a topic, whoever has not read them."""
+    if everything == (before is not None):
+        raise click.UsageError("give either --before OFFSET or --all")
+    if before is not None and partition is None:
+        raise click.UsageError("--before OFFSET needs --partition: each partition has offsets of its own")
+    with Admin(bootstrap_servers=broker) as admin:
+        if partition is not None:
+            numbers = [partition]
+        else:
+            [topic] = admin.describe_topics([name])
+            numbers = [each["partition_index"] for each in topic["partitions"]] or [0]  # none: the error is to come
+        offset = -1 if before is None else before
+        deleted = admin.delete_records({TopicPartition(name, number): offset for number in numbers})
+    for place, result in deleted.items():
+        click.echo(f"{place.topic}-{place.partition}: the first offset is {result['low_watermark']}")
 
 
 def _pairs(configs: tuple[str, ...]) -> dict[str, str]:

@@ -140,7 +140,7 @@ class OffsetOutOfRangeError(ShmqError):
     def __str__(self) -> str:
         return (
             f"{self.topic}-{self.partition}: offset {self.offset} is outside {self.begin}..{self.end}; "
-            "seek into that range, or set auto_offset_reset to 'earliest' or 'latest'"
+            "choose one in that range, or let auto_offset_reset choose 'earliest' or 'latest' when you read"
         )
 
 

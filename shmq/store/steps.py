@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from shmq import _native
 from shmq.errors import ShmqError
@@ -35,10 +35,11 @@ class TopicSteps:
         return os.path.join(self._broker.topics_directory, name)
 
     @contextlib.contextmanager
-    def opened(self, meta: TopicMeta) -> Iterator[list[_native.Partition]]:
-        """Open all partitions of a topic for a while. Raises: what the native core finds wrong with one."""
+    def opened(self, meta: TopicMeta, numbers: Iterable[int] | None = None) -> Iterator[list[_native.Partition]]:
+        """Open a topic's partitions, all by default, for a while. Raises: what the native core finds wrong with one."""
         with self._broker.process() as process:
-            partitions = [_open(process, meta, number) for number in range(meta.partitions)]
+            wanted = range(meta.partitions) if numbers is None else numbers
+            partitions = [_open(process, meta, number) for number in wanted]
             try:
                 yield partitions
             finally:

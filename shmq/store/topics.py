@@ -12,7 +12,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from shmq import _native
@@ -181,9 +181,11 @@ class Topics:
         with self._broker.administration(self._timeout_ms):
             return self._steps.recover()
 
-    def opened(self, meta: TopicMeta) -> contextlib.AbstractContextManager[list[_native.Partition]]:
-        """Open all partitions of a topic for a while. Raises: what the native core finds wrong with one."""
-        return self._steps.opened(meta)
+    def opened(
+        self, meta: TopicMeta, numbers: Iterable[int] | None = None
+    ) -> contextlib.AbstractContextManager[list[_native.Partition]]:
+        """Open a topic's partitions, all by default, for a while. Raises: what the native core finds wrong with one."""
+        return self._steps.opened(meta, numbers)
 
     def _found_with_memory(self, name: str) -> TopicMeta:
         """With the lock held: return a topic, whose part of /dev/shm is made if it is missing."""

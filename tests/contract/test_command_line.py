@@ -166,6 +166,24 @@ def test_topics_are_created_described_altered_and_deleted(shmq):
     assert shmq("topics", "list").stdout == b""
 
 
+def test_records_are_deleted_before_an_offset_or_all(shmq):
+    shmq("topics", "create", "t", "--partitions", "2")
+    shmq("produce", "t", "--partition", "0", given=b"0\n1\n2\n")
+    shmq("produce", "t", "--partition", "1", given=b"3\n")
+
+    before = shmq("topics", "delete-records", "t", "--partition", "0", "--before", "2")
+    left = shmq("consume", "t", "--partition", "0", "--from-beginning").stdout
+    beyond = shmq("topics", "delete-records", "t", "--partition", "1", "--before", "2")
+    everything = shmq("topics", "delete-records", "t", "--all")
+
+    assert before.stdout == b"t-0: the first offset is 2\n"
+    assert left == b"2\n"
+    assert beyond.returncode == 1
+    assert b"t-1: offset 2 is outside 0..1" in beyond.stderr
+    assert everything.stdout == b"t-0: the first offset is 3\nt-1: the first offset is 1\n"
+    assert shmq("consume", "t", "--from-beginning").stdout == b""
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
@@ -184,6 +202,11 @@ def test_topics_are_created_described_altered_and_deleted(shmq):
         (("topic", "list"), 2, "topics"),
         (("produce", "t", "--json", "--key-separator", ":"), 2, "--key-separator"),
         (("produce", "t", "--key-separator", ""), 2, "empty"),
+        (("topics", "delete-records", "nowhere", "--all"), 1, "'nowhere' does not exist"),
+        (("topics", "delete-records", "t"), 2, "either --before OFFSET or --all"),
+        (("topics", "delete-records", "t", "--partition", "0", "--before", "1", "--all"), 2, "either --before"),
+        (("topics", "delete-records", "t", "--before", "1"), 2, "needs --partition"),
+        (("topics", "delete-records", "t", "--partition", "0", "--before", "-1"), 2, "not in the range"),
         (("consume", "t", "--offset", "5"), 2, "--partition"),
         (("consume", "t", "--since", "5", "--from-beginning"), 2, "only one of"),
         (("consume", "t", "--timeout-ms", "5"), 2, "--follow"),

@@ -10,16 +10,18 @@ A scenario is run again and again, with its victim dying at the 1st, 2nd, 3rd ..
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crew import KILLED, Act, Victim, wait_for
 
-from shmq import Consumer, Producer, TopicPartition
+from shmq import Admin, Consumer, Producer, TopicPartition, _native
+from shmq.store import Topics
 
 if TYPE_CHECKING:
     from stage import Stage
@@ -205,6 +207,36 @@ def read_in_another_thread(act: Act) -> None:
         act.disarm()
 
 
+@contextlib.contextmanager
+def _partition(act: Act) -> Iterator[_native.Partition]:
+    with Admin(bootstrap_servers=act.address) as admin:
+        topics = Topics(admin.broker)
+        with topics.opened(topics.find(act.topic)) as [partition]:
+            yield partition
+
+
+def prepare_spare(act: Act) -> None:
+    with _partition(act) as partition:
+        act.arm()
+        made = partition.prepare_spare()
+        act.disarm()
+        act.tell(f"made {made}")
+
+
+def delete_records(act: Act) -> None:
+    with _partition(act) as partition:
+        act.arm()
+        partition.delete_records(-1)
+        act.disarm()
+
+
+def apply_retention(act: Act) -> None:
+    with _partition(act) as partition:
+        act.arm()
+        partition.apply_retention()
+        act.disarm()
+
+
 # -- what it begins with ---------------------------------------------------------------------------------------------
 
 
@@ -246,6 +278,26 @@ def read_ring(stage: Stage, topic: str) -> None:
     victim.close()
 
 
+def half_full(stage: Stage, topic: str) -> None:
+    """One segment, in which there is no room for another half."""
+    stage.write(topic, 2, HALF)
+
+
+def spare(stage: Stage, topic: str) -> None:
+    """The same, and a spare."""
+    half_full(stage, topic)
+    with stage.partition(topic) as partition:
+        assert partition.prepare_spare()
+
+
+def half_a_spare(stage: Stage, topic: str) -> None:
+    """The same, and one that a dead process was making."""
+    half_full(stage, topic)
+    victim = Victim(lambda: prepare_spare(Act(stage.address, topic, 1, signal.SIGKILL, "segment.create.after")))
+    assert victim.wait() == KILLED
+    victim.close()
+
+
 def dead_tenant(stage: Stage, topic: str) -> None:
     """The last process slot that the survivors leave was another's, who died in it."""
     victim = Victim(lambda: register(Act(stage.address, topic, 1, signal.SIGKILL, "procs.tenancy.after")))
@@ -281,6 +333,12 @@ def read_before_it_does(stage: Stage, topic: str, victim: Victim) -> None:
     victim.go()
 
 
+def roll_without_it(stage: Stage, topic: str, victim: Victim) -> None:
+    """Let the writer roll while the victim is stopped, dead or done."""
+    wait_for(lambda: victim.stopped_or_told("made"), "the victim to make a spare")
+    stage.write(topic, 1, HALF)
+
+
 def heal_it(stage: Stage, topic: str, victim: Victim) -> None:
     """Give up its claim, while it copies."""
     stage.watcher.call("read_until_healed", 0.5)
@@ -311,6 +369,12 @@ SCENARIOS = {
     "roll that retires": Scenario(roll_far, full_ring_that_was_read, configs=FEW),
     "roll over expired segments": Scenario(roll_far, full_ring_that_was_read, configs={"retention_ms": 1}),
     "roll that passes a dead reader": Scenario(append_half, read_ring, configs=CONSUMED),
+    "preparing a spare": Scenario(prepare_spare, half_full, roll_without_it),
+    "preparing another spare": Scenario(prepare_spare, half_a_spare, roll_without_it),
+    "roll that takes a spare": Scenario(append_half, spare),
+    "roll that cannot take a spare": Scenario(append_half, half_a_spare),
+    "deleting records": Scenario(delete_records, full_ring_that_was_read, configs=CONSUMED),
+    "applying retention": Scenario(apply_retention, full_ring_that_was_read, configs={"retention_ms": 1}),
     "append of one taken for dead": Scenario(
         append_when_taken_for_dead, meanwhile=heal_it, configs=LARGE, must="retried 1"
     ),

@@ -73,6 +73,12 @@ class Stage:
         """Of its partition 0."""
         return Path(self._topics.find(topic).partition_directory(0))
 
+    @contextlib.contextmanager
+    def partition(self, topic: str) -> Iterator[_native.Partition]:
+        """Its partition 0, opened for a while."""
+        with self._topics.opened(self._topics.find(topic)) as [partition]:
+            yield partition
+
     def close(self) -> None:
         """End the survivors."""
         self._actors.close()
@@ -130,13 +136,13 @@ class Stage:
         self._ledger.check(self._scenario.batch if outcome not in (ENDED, STOPPED) else 0)
         for ours, theirs in zip(victim.seen, self._ledger.seen, strict=False):
             assert ours == theirs, f"the victim read {ours} where the watcher read {theirs}"
-        with self._topics.opened(self._topics.find(topic)) as [partition]:
+        with self.partition(topic) as partition:
             assert partition.verify() is None
             partition.clean()
             census = partition.census()
         assert census["claimed"] == 0, "a claim is open although a reader has passed it"
         files = [name for name in os.listdir(self.directory(topic)) if name != "control"]
-        assert len(files) == census["segments"], f"orphans among {files}"
+        assert len(files) == census["segments"] + census["spares"], f"orphans among {files}"
 
     def _shrink_table(self, slots: int) -> None:
         procs = Path(self._admin.broker.directory) / "procs"

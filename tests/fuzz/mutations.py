@@ -39,6 +39,7 @@ from on_disk import (
     empty_word,
     ring_word,
     segment_paths,
+    spare_paths,
     unpack_ring_word,
     unpack_word,
 )
@@ -54,12 +55,13 @@ def _extreme(rng: random.Random, bits: int, near: int = 0) -> int:
 
 
 def _segment(rng: random.Random, topic: Topic) -> Segment | None:
-    paths = segment_paths(topic.directory)
+    paths = [*segment_paths(topic.directory), *spare_paths(topic.directory)]
     return Segment(rng.choice(paths)) if paths else None
 
 
 def _any_file(rng: random.Random, specimen: Specimen, topic: Topic) -> File:
-    path = rng.choice([*segment_paths(topic.directory), topic.directory / "control", specimen.procs])
+    segments = [*segment_paths(topic.directory), *spare_paths(topic.directory)]
+    path = rng.choice([*segments, topic.directory / "control", specimen.procs])
     kind = {"control": Control, "procs": Procs}.get(path.name, Segment)
     return kind(path)
 
@@ -139,7 +141,7 @@ def ring_words(rng: random.Random, specimen: Specimen, topic: Topic) -> str:
     live, changes = control.live(), []
     for _ in range(rng.choice((1, 1, 2, 3))):
         if rng.random() < 0.4:
-            field = rng.choice(("head_seq", "tail_seq", "next_incarnation", "preparer"))
+            field = rng.choice(("head_seq", "tail_seq", "next_incarnation", "preparer", "spare", "start_offset"))
             control.set(field, _extreme(rng, 64, rng.choice((control.get(field), control.get("ring_slots")))))
             changes.append(f"{field} = {control.get(field):#x}")
             continue

@@ -20,6 +20,8 @@ UNIT = 64
 
 EMPTY, CLAIMED, COMMITTED, ABORTED, SEALED = 1, 2, 3, 4, 5
 FREE, LIVE = 1, 2
+MAKING, READY = 1, 2
+SPARE_SEQ = (1 << 64) - 1
 
 # Fields of a header: position and width in bytes.
 SEGMENT_FIELDS = {
@@ -56,10 +58,12 @@ CONTROL_FIELDS = {
     "timestamp_type": (112, 8),
     "claim_timeout_ms": (120, 8),
     "deleted": (128, 8),
+    "start_offset": (136, 8),
     "next_incarnation": (192, 8),
     "head_seq": (256, 8),
     "tail_seq": (320, 8),
     "preparer": (384, 8),
+    "spare": (448, 8),
 }
 PROCS_FIELDS = {
     "magic": (0, 8),
@@ -111,6 +115,10 @@ def empty_word(incarnation: int) -> int:
 
 def ring_word(state: int, lap: int, incarnation: int) -> int:
     return state | lap << 2 | incarnation << 26
+
+
+def spare_word(state: int, incarnation: int, units: int, crc: bool) -> int:
+    return state | crc << 2 | units << 3 | incarnation << 26
 
 
 def unpack_ring_word(word: int) -> tuple[int, int, int]:
@@ -233,6 +241,10 @@ def partition_files(directory: Path) -> tuple[Control, list[Segment]]:
 
 def segment_paths(directory: Path) -> list[Path]:
     return sorted(path for path in directory.iterdir() if re.fullmatch(r"\d{20}-[0-9a-f]{10}\.segment", path.name))
+
+
+def spare_paths(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.iterdir() if re.fullmatch(r"spare-[0-9a-f]{10}\.segment", path.name))
 
 
 def bytes_of(paths: Iterable[Path]) -> dict[Path, bytes]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from on_disk import ABORTED, CLAIMED, COMMITTED, Control, Segment, bytes_of, segment_paths
 
 from shmq import Admin, Producer, _native
+from shmq.store import Topics
 
 SEGMENT_BYTES = 65536
 CLAIM_TIMEOUT_MS = 10
@@ -94,10 +95,20 @@ class Specimen:
             make_small_ring(directory / "control", topic.topic_id, ring_slots, int(str(options["retention_bytes"])))
         with Producer(bootstrap_servers=self.address, max_block_ms=0) as producer:
             topic.rows.update(fill(producer, random.Random(name), name))
+            while name == "queue" and not _prepare_spare(admin, topic):
+                value = b"queue:more:%d" % len(topic.rows) + bytes(3000)
+                offset = producer.send(name, value, timestamp_ms=FIRST_MS).get().offset
+                topic.rows[offset] = (None, value, [], FIRST_MS)
         if fill is _batches:
             _leave_claims(topic)
         topic.files = bytes_of(directory.iterdir())
         self.topics.append(topic)
+
+
+def _prepare_spare(admin: Admin, topic: Topic) -> bool:
+    topics = Topics(admin.broker)
+    with topics.opened(topics.find(topic.name)) as [partition]:
+        return partition.prepare_spare()
 
 
 def make_small_ring(control: Path, topic_id: int, ring_slots: int, retention_bytes: int) -> None:

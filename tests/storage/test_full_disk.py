@@ -49,6 +49,39 @@ with Producer(bootstrap_servers=address) as producer, Admin(bootstrap_servers=ad
 
 
 @FILE_SYSTEMS
+def test_a_spare_for_which_there_is_no_room_leaves_nothing_and_is_made_when_there_is(
+    file_system: str, disk: Path
+) -> None:
+    run_script(
+        """
+ballast(400_000)
+with Producer(bootstrap_servers=address) as producer, Admin(bootstrap_servers=address) as admin:
+    admin.create_topics({"t": {"configs": SEGMENT}})
+    sent, _ = fill(producer, "t")
+    store = shmq.store.Topics(admin.broker)
+    meta = store.load("t")
+    files = sorted(os.listdir(meta.partition_directory(0)))
+    with store.opened(meta) as [partition]:
+        for _ in range(2):
+            try:
+                partition.prepare_spare()
+                raise AssertionError("there was room")
+            except StorageFullError as error:
+                assert 60_000 < error.wanted_bytes <= 65536 and error.path.endswith(".segment"), error
+        assert sorted(os.listdir(meta.partition_directory(0))) == files
+        assert read("t") == sent and verify("t") == [None]
+
+        os.unlink(directory + "/ballast")
+        assert partition.prepare_spare()
+        more, _ = fill(producer, "t")
+        assert len(more) > 10 and read("t") == sent + more and verify("t") == [None]
+""",
+        disk,
+        mounted(file_system, disk, 3),
+    )
+
+
+@FILE_SYSTEMS
 def test_a_full_disk_refuses_a_batch_whole(file_system: str, disk: Path) -> None:
     run_script(
         """

@@ -17,9 +17,11 @@ from on_disk import (
     COMMITTED,
     FREE,
     LIVE,
+    MAKING,
     PAGE,
     READER_BYTES,
     READERS_POS,
+    READY,
     SEALED,
     UNIT,
     Control,
@@ -29,10 +31,12 @@ from on_disk import (
     empty_word,
     ring_word,
     segment_paths,
+    spare_paths,
+    spare_word,
     unpack_ring_word,
     unpack_word,
 )
-from specimen import SEGMENT_BYTES, Specimen, Topic, make_small_ring
+from specimen import DEAD_OWNER, SEGMENT_BYTES, Specimen, Topic, make_small_ring
 
 from shmq import Admin, Producer, _native
 from shmq.errors import CorruptSegmentError, ShmqError, StorageError, UnsupportedVersionError
@@ -544,6 +548,123 @@ def test_verify_finds_a_live_word_in_a_log_that_never_had_a_segment(restored: Sp
     expect(restored, topic, control, NOT_ONE_RUN, control.ring()[5])
 
 
+def test_verify_finds_a_start_offset_beyond_the_end(restored: Specimen) -> None:
+    for name in ("plain", "fresh"):
+        control = Control(topic_of(restored, name).directory / "control")
+        control.set("start_offset", 1 << 40)
+
+        expect(restored, topic_of(restored, name), control, "start_offset is beyond the end of the log", 136)
+
+
+# -- the spare ---------------------------------------------------------------------------------------------------------
+
+
+def _spare_of(topic: Topic) -> Segment:
+    [path] = spare_paths(topic.directory)
+    return Segment(path)
+
+
+def _spare_missing(topic: Topic) -> tuple[File, str, int]:
+    spare_paths(topic.directory)[0].unlink()
+    return Control(topic.directory / "control"), "the spare segment is missing", 448
+
+
+def _spare_word_without_a_state(topic: Topic) -> tuple[File, str, int]:
+    control = Control(topic.directory / "control")
+    control.set("spare", control.get("spare") | 3)
+    return control, "the spare's word breaks the format", 448
+
+
+def _spare_of_another_size(topic: Topic) -> tuple[File, str, int]:
+    control, spare = Control(topic.directory / "control"), _spare_of(topic)
+    control.set("spare", spare_word(READY, spare.get("incarnation"), spare.get("data_units") - 1, True))
+    control.store()
+    return spare, "not what the control file says", 68
+
+
+def _spare_without_the_crc_flag(topic: Topic) -> tuple[File, str, int]:
+    control, spare = Control(topic.directory / "control"), _spare_of(topic)
+    control.set("spare", spare_word(READY, spare.get("incarnation"), spare.get("data_units"), False))
+    control.store()
+    return spare, "not what the control file says", 68
+
+
+def _spare_with_a_claim(topic: Topic) -> tuple[File, str, int]:
+    spare = _spare_of(topic)
+    spare.set_word(PAGE + 8 * 7, Word(CLAIMED, 0, 1, 1).pack())
+    return spare, "a word of a spare is not EMPTY", PAGE + 8 * 7
+
+
+def _spare_with_a_timestamp(topic: Topic) -> tuple[File, str, int]:
+    spare = _spare_of(topic)
+    spare.set("max_timestamp", 5)
+    return spare, "a spare has no records", 128
+
+
+def _spare_with(field: str, value: int, said: str, pos: int) -> Callable[[Topic], tuple[File, str, int]]:
+    def plant(topic: Topic) -> tuple[File, str, int]:
+        spare = _spare_of(topic)
+        spare.set(field, value)
+        spare.sign()
+        return spare, said, pos
+
+    return plant
+
+
+SPARE_RULES: dict[str, Callable[[Topic], tuple[File, str, int]]] = {
+    "missing": _spare_missing,
+    "no state": _spare_word_without_a_state,
+    "another size": _spare_of_another_size,
+    "no crc flag": _spare_without_the_crc_flag,
+    "a claim": _spare_with_a_claim,
+    "a timestamp": _spare_with_a_timestamp,
+    "a base offset": _spare_with("base_offset", 5, "a spare has no base_offset yet", 48),
+    "a seq": _spare_with("seq", 5, "the header names another place", 0),
+    "another incarnation": _spare_with("incarnation", 77, "the header names another place", 0),
+}
+
+
+@pytest.mark.parametrize("rule", SPARE_RULES)
+def test_verify_finds_a_spare_that_breaks(restored: Specimen, rule: str) -> None:
+    topic = topic_of(restored, "queue")
+    file, said, pos = SPARE_RULES[rule](topic)
+
+    expect(restored, topic, file, said, pos)
+
+
+def test_whoever_rolls_does_without_a_spare_that_is_larger_than_its_word_says(restored: Specimen) -> None:
+    topic = topic_of(restored, "queue")
+    spare = _spare_of(topic)
+    spare.set("data_units", spare.get("data_units") + UNIT)
+    spare.data += bytes(UNIT * UNIT)
+    spare.sign()
+    spare.store()
+    live = segment_paths(topic.directory)
+
+    with Producer(bootstrap_servers=restored.address, max_block_ms=0) as producer:
+        while len(segment_paths(topic.directory)) == len(live):
+            producer.send(topic.name, bytes(9000))
+
+    assert spare_paths(topic.directory) == []
+    assert {path.stat().st_size for path in segment_paths(topic.directory)} == {live[0].stat().st_size}
+    assert verify(restored, topic) is None
+
+
+def test_a_spare_that_a_dead_process_was_making_is_no_finding_and_is_cleaned_away(restored: Specimen) -> None:
+    topic = topic_of(restored, "queue")
+    control = Control(topic.directory / "control")
+    control.set("spare", MAKING | DEAD_OWNER << 3 | _spare_of(topic).get("incarnation") << 26)
+    control.store()
+
+    assert verify(restored, topic) is None
+    process = _native.Process(str(restored.directory), restored.instance)
+    removed = _native.Partition(process, str(topic.directory), topic.name, 0, topic.topic_id).clean()
+    process.close()
+    assert removed == 1
+    assert spare_paths(topic.directory) == []
+    assert Control(control.path).get("spare") == 0
+
+
 def test_verify_finds_that_the_ring_names_a_file_that_is_not_there(restored: Specimen) -> None:
     topic = topic_of(restored, "plain")
     path = segment_paths(topic.directory)[1]
@@ -626,15 +747,17 @@ def test_clean_removes_what_can_never_be_the_log(restored: Specimen) -> None:
     topic = topic_of(restored, "lapped")
     live = segment_paths(topic.directory)
     seq = int(live[0].name[:20])
-    for name in (f"{seq - 1:020}-00000000aa.segment", f"{seq:020}-00000000bb.segment", f"{0:020}-0000000001.segment"):
-        (topic.directory / name).write_bytes(b"left by a death")
+    dead = (f"{seq - 1:020}-00000000aa", f"{seq:020}-00000000bb", f"{0:020}-0000000001", "spare-00000000dd")
+    for name in dead:
+        (topic.directory / f"{name}.segment").write_bytes(b"left by a death")
     (topic.directory / f"{seq + 2:020}-00000000cc.segment").write_bytes(b"being prepared")
     process = _native.Process(str(restored.directory), restored.instance)
 
     removed = _native.Partition(process, str(topic.directory), topic.name, 0, topic.topic_id).clean()
 
-    assert removed == 3
+    assert removed == 4
     assert segment_paths(topic.directory)[:2] == live
+    assert spare_paths(topic.directory) == []
     process.close()
 
 
@@ -664,6 +787,10 @@ def test_verify_finds_nothing_in_a_log_that_others_roll_and_retire_meanwhile(bro
                 deadline -= 1
                 assert partition.verify() is None
                 assert partition.clean() >= 0
+                partition.prepare_spare()
+                partition.apply_retention()
+                begin, end = partition.offsets()
+                assert partition.delete_records((begin + end) // 2) >= (begin + end) // 2
             assert deadline
             process.close()
             del partition
