@@ -1,0 +1,13 @@
+"""Producer and Consumer for asyncio, in aiokafka's shape.
+
+Owns: the public names.
+Must never: block the event loop.
+Sits: over the public clients.
+"""
+
+from __future__ import annotations
+
+from shmq.aio.consumer import Consumer
+from shmq.aio.producer import Producer
+
+__all__ = ["Consumer", "Producer"]

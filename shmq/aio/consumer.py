@@ -1,0 +1,296 @@
+"""Consumer for asyncio.
+
+Owns: handing out records one by one or many at once, and what a cancelled wait has read already.
+Must never: lose a record because a task was cancelled, or commit one that was not handed out.
+Sits: over the Consumer and its thread. Source: AIOKafkaConsumer of aiokafka.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from shmq.aio.thread import Thread
+from shmq.consumer import Consumer as BlockingConsumer
+from shmq.errors import IllegalStateError, WakeupError
+from shmq.listener import ConsumerRebalanceListener
+from shmq.types import OffsetAndMetadata, TopicPartition
+
+_LONG_MS = 3_600_000.0
+
+
+def _forwarded(name: str) -> Any:
+    """A method of the blocking consumer, run in the thread."""
+
+    @functools.wraps(getattr(BlockingConsumer, name))
+    async def method(self: Consumer, *args: Any, **kwargs: Any) -> Any:
+        return await self._run(lambda consumer: getattr(consumer, name)(*args, **kwargs))
+
+    return method
+
+
+class Consumer:
+    """Reads records; for one event loop.
+
+    Args:
+        *topics: Topics to subscribe to.
+        **configs: As for `shmq.Consumer`.
+
+    `async with Consumer("t", group_id="g") as consumer: async for record in consumer: ...`. Rebalance listeners may
+    have coroutines for methods.
+    """
+
+    def __init__(self, *topics: str, **configs: Any) -> None:
+        self._topics, self._configs = topics, configs
+        self._thread: Thread | None = None
+        self._consumer: BlockingConsumer | None = None
+        self._ready: deque[Any] = deque()
+        self._fetching = asyncio.Lock()
+        self._is_polling = False
+
+    async def start(self) -> None:
+        """Open the broker, and join the group. Errors: `shmq.Consumer`."""
+        if self._thread is not None:
+            raise IllegalStateError("it was started already")
+        self._thread = Thread("shmq-aio-consumer")
+        try:
+            self._consumer = await self._thread.start(lambda: BlockingConsumer(*self._topics, **self._configs))
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Commit what was handed out, leave the group and close; a second time does nothing."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        consumer = self._consumer
+        if consumer is not None:
+            if self._is_polling:
+                consumer.wakeup()
+            await thread.start(lambda: self._close(consumer))
+        thread.end()
+
+    async def __aenter__(self) -> Consumer:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    # -- records ------------------------------------------------------------------------------------------------------
+
+    async def getone(self, *partitions: TopicPartition) -> Any:
+        """Return the next record, of these partitions if some are named; wait for it as long as it takes."""
+        while True:
+            record = self._next(partitions)
+            if record is not None:
+                return record
+            async with self._fetching:
+                if not self._has(partitions):
+                    await self._fetch(partitions, _LONG_MS, None)
+
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: float = 0, max_records: int | None = None
+    ) -> dict[TopicPartition, list[Any]]:
+        """Return the records that are there, by partition; {} if none came in time.
+
+        Args:
+            partitions: Only these; all if none is named.
+            timeout_ms: Longest wait for a first record, in milliseconds.
+            max_records: At most this many; default `max_poll_records`.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_ms / 1000
+        async with self._fetching:
+            while not self._has(partitions):
+                is_over = await self._fetch(partitions, max(0.0, deadline - loop.time()) * 1000, max_records)
+                if is_over:
+                    break
+        most = self._open().config.max_poll_records if max_records is None else max_records
+        result: dict[TopicPartition, list[Any]] = {}
+        while most > 0 and (record := self._next(partitions)) is not None:
+            result.setdefault(TopicPartition(record.topic, record.partition), []).append(record)
+            most -= 1
+        return result
+
+    def __aiter__(self) -> Consumer:
+        return self
+
+    async def __anext__(self) -> Any:
+        return await self.getone()
+
+    # -- positions ----------------------------------------------------------------------------------------------------
+
+    async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata] | None = None) -> None:
+        """Commit these, or what was handed out. Errors: `shmq.Consumer.commit`."""
+        unread = self._unread()
+
+        def commit(consumer: BlockingConsumer) -> None:
+            wanted = offsets
+            if wanted is None:
+                first = {place: OffsetAndMetadata(offset, "", -1) for place, offset in unread.items()}
+                wanted = consumer._alone(consumer._consumed) | first
+            consumer.commit(wanted)
+
+        await self._run(commit)
+
+    async def position(self, partition: TopicPartition) -> int:
+        """Return the offset of the next record that will be handed out."""
+        unread = self._unread()
+        if partition in unread:
+            return unread[partition]
+        position: int = await self._run(lambda consumer: consumer.position(partition))
+        return position
+
+    async def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Read on from `offset`. Errors: `shmq.Consumer.seek`."""
+        self._forget(partition)
+        await self._run(lambda consumer: consumer.seek(partition, offset))
+
+    async def seek_to_beginning(self, *partitions: TopicPartition) -> None:
+        """Read these partitions, or all, from their first offset on."""
+        self._forget(*partitions)
+        await self._run(lambda consumer: consumer.seek_to_beginning(*partitions))
+
+    async def seek_to_end(self, *partitions: TopicPartition) -> None:
+        """Read of these partitions, or of all, only what comes from now on."""
+        self._forget(*partitions)
+        await self._run(lambda consumer: consumer.seek_to_end(*partitions))
+
+    async def subscribe(
+        self, topics: Sequence[str] = (), pattern: str | None = None, listener: ConsumerRebalanceListener | None = None
+    ) -> None:
+        """Read these topics. Errors: `shmq.Consumer.subscribe`."""
+        wrapped = None if listener is None else _Listener(listener, asyncio.get_running_loop())
+        await self._run(lambda consumer: consumer.subscribe(topics, pattern, wrapped))
+
+    assign = _forwarded("assign")
+    unsubscribe = _forwarded("unsubscribe")
+    assignment = _forwarded("assignment")
+    subscription = _forwarded("subscription")
+    committed = _forwarded("committed")
+    pause = _forwarded("pause")
+    resume = _forwarded("resume")
+    paused = _forwarded("paused")
+    highwater = _forwarded("highwater")
+    beginning_offsets = _forwarded("beginning_offsets")
+    end_offsets = _forwarded("end_offsets")
+    offsets_for_times = _forwarded("offsets_for_times")
+    partitions_for_topic = _forwarded("partitions_for_topic")
+    topics = _forwarded("topics")
+
+    # -- helpers ------------------------------------------------------------------------------------------------------
+
+    def _open(self) -> BlockingConsumer:
+        if self._thread is None or self._consumer is None:
+            raise IllegalStateError("it is not started; use `async with`, or await start()")
+        return self._consumer
+
+    async def _run(self, function: Callable[[BlockingConsumer], Any]) -> Any:
+        """Run it in the thread; a wait for records that is under way there is ended first, and goes on afterwards."""
+        consumer = self._open()
+        assert self._thread is not None
+        future = self._thread.start(lambda: function(consumer))
+        if self._is_polling:
+            consumer.wakeup()
+        return await future
+
+    async def _fetch(self, partitions: tuple[TopicPartition, ...], timeout_ms: float, max_records: int | None) -> bool:
+        """Let the thread wait for records; they are in `_ready` before this task goes on, cancelled or not.
+
+        What is in `_ready` already, of other partitions, is given back first: a poll may commit all that was read.
+        False: the wait was ended before its time.
+        """
+        consumer, loop, unread = self._open(), asyncio.get_running_loop(), self._unread()
+        assert self._thread is not None
+        self._ready.clear()
+
+        def poll() -> bool:
+            _give_back(consumer, unread)
+            others = (consumer.assignment() - consumer.paused()).difference(partitions) if partitions else ()
+            consumer.pause(*others)
+            self._is_polling = True
+            try:
+                found = consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
+            except WakeupError:  # somebody wants the thread, or the task was cancelled
+                return False
+            finally:
+                self._is_polling = False
+                consumer.resume(*(consumer.paused() & set(others)))
+            for records in found.values():
+                loop.call_soon_threadsafe(self._ready.extend, records)
+            return True
+
+        future = self._thread.start(poll)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            consumer.wakeup()
+            await future
+            raise
+
+    def _next(self, partitions: tuple[TopicPartition, ...]) -> Any:
+        """The next record that was read, of these partitions; None if there is none."""
+        if not partitions:
+            return self._ready.popleft() if self._ready else None
+        for record in self._ready:
+            if (record.topic, record.partition) in partitions:
+                self._ready.remove(record)
+                return record
+        return None
+
+    def _has(self, partitions: tuple[TopicPartition, ...]) -> bool:
+        return any(not partitions or (each.topic, each.partition) in partitions for each in self._ready)
+
+    def _unread(self) -> dict[TopicPartition, int]:
+        """The first offset of each partition that was read and not handed out."""
+        unread: dict[TopicPartition, int] = {}
+        for record in self._ready:
+            unread.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+        return unread
+
+    def _forget(self, *partitions: TopicPartition) -> None:
+        kept = [each for each in self._ready if partitions and (each.topic, each.partition) not in partitions]
+        self._ready = deque(kept)
+
+    def _close(self, consumer: BlockingConsumer) -> None:
+        """What was read and not handed out must not be committed."""
+        _give_back(consumer, self._unread())
+        consumer.close()
+
+
+def _give_back(consumer: BlockingConsumer, unread: Mapping[TopicPartition, int]) -> None:
+    """Stand before what was read and not handed out."""
+    assigned = consumer.assignment()
+    for place, offset in unread.items():
+        if place in assigned:
+            consumer.seek(place, offset)
+
+
+class _Listener(ConsumerRebalanceListener):
+    """Calls a listener whose methods may be coroutines, from the consumer's thread."""
+
+    def __init__(self, listener: ConsumerRebalanceListener, loop: asyncio.AbstractEventLoop) -> None:
+        self._listener, self._loop = listener, loop
+
+    def _call(self, function: Callable[[Sequence[TopicPartition]], Any], places: Sequence[TopicPartition]) -> None:
+        result = function(places)
+        if inspect.iscoroutine(result):
+            asyncio.run_coroutine_threadsafe(result, self._loop).result()
+
+    def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        self._call(self._listener.on_partitions_revoked, revoked)
+
+    def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        self._call(self._listener.on_partitions_assigned, assigned)
+
+    def on_partitions_lost(self, lost: Sequence[TopicPartition]) -> None:
+        self._call(self._listener.on_partitions_lost, lost)
