@@ -21,6 +21,7 @@ from shmq.errors import (
     IllegalStateError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
+    ShmqError,
     UnknownTopicOrPartitionError,
 )
 from shmq.store import TopicMeta
@@ -58,23 +59,25 @@ class Positions(_native.ConsumerCore):
     def _replace(self, partitions: Iterable[TopicPartition | tuple[str, int]]) -> None:
         """Read these partitions and no others; see `Consumer.assign`."""
         places = list(dict.fromkeys(_as_place(each) for each in partitions))
-        before = {reader.key: reader for reader in self._readers}
+        before = list(self._readers)
+        kept = {reader.key: reader for reader in before if reader.key in places and not _is_deleted(reader)}
         fresh: dict[TopicPartition, _native.Reader] = {}
         try:
             for place in places:
-                if place not in before:
+                if place not in kept:
                     fresh[place] = self._open(place)
         except BaseException:
             for reader in fresh.values():
                 reader.close()
             raise
-        readers = {**before, **fresh}
+        readers = {**kept, **fresh}
         self._readers[:] = [readers[place] for place in places]
-        for place in before.keys() - set(places):
-            self._drop(before[place])
-            self._healed_before += before[place].healed
-            before[place].close()
-            self._wanted.pop(place, None)
+        for reader in before:
+            if readers.get(reader.key) is not reader:
+                self._drop(reader)
+                self._healed_before += reader.healed
+                reader.close()
+                self._wanted.pop(reader.key, None)
         self._note_pauses()
 
     @alone
@@ -235,7 +238,7 @@ class Positions(_native.ConsumerCore):
 
     def _bounds(self, place: TopicPartition) -> tuple[int, int]:
         for reader in self._readers:
-            if reader.key == place:
+            if reader.key == place and not _is_deleted(reader):
                 return reader.bounds()
         reader = self._unregistered(place)
         try:
@@ -283,6 +286,16 @@ class Positions(_native.ConsumerCore):
             reader.close()
             raise
         return reader
+
+
+def _is_deleted(reader: _native.Reader) -> bool:
+    try:
+        reader.bounds()
+    except UnknownTopicOrPartitionError:
+        return True
+    except ShmqError:  # damaged: whoever reads there is told
+        return False
+    return False
 
 
 def _stand_at_edge(reader: _native.Reader, edge: str) -> None:

@@ -127,13 +127,16 @@ static double parse_timeout(ConsumerObject *self, PyObject *timeout) {
 static long long parse_most(ConsumerObject *self, PyObject *max_records) {
     if (max_records == Py_None)
         return self->max_poll_records;
-    long long most = PyIndex_Check(max_records) ? PyNumber_AsSsize_t(max_records, NULL) : 0;
-    if (most <= 0) {
-        PyErr_Clear();
-        PyErr_Format(PyExc_ValueError, "max_records is an int of at least 1, not %R", max_records);
+    if (!PyIndex_Check(max_records) || PyBool_Check(max_records)) {
+        PyErr_Format(PyExc_TypeError, "max_records is an int, not %s", Py_TYPE(max_records)->tp_name);
         return -1;
     }
-    return most;
+    long long most = PyNumber_AsSsize_t(max_records, NULL);
+    if (most > 0)
+        return most;
+    if (!PyErr_Occurred())
+        PyErr_Format(PyExc_ValueError, "max_records is an int of at least 1, not %R", max_records);
+    return -1;
 }
 
 static PyObject *poll_records(ConsumerObject *self, PyObject *timeout, PyObject *max_records, bool keep_place) {

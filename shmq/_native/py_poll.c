@@ -208,9 +208,11 @@ static int poll_until(ConsumerObject *self, struct poll *poll, uint64_t began_ns
                 poll->failed)
                 return 0;
         }
+        if (poll->moved)
+            continue; /* there may be records where the reader stands now: no time is needed for those */
         if (until <= began_ns || shmq_now_ns() >= until)
             return 0;
-        if (!poll->moved && shmq_consumer_wait(self, poll->blocked, until, &bound_ns) < 0)
+        if (shmq_consumer_wait(self, poll->blocked, until, &bound_ns) < 0)
             return -1;
     }
 }
