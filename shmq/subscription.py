@@ -31,6 +31,7 @@ from shmq.listener import ConsumerRebalanceListener
 from shmq.membership import Membership, Target
 from shmq.positions import alone
 from shmq.store import TopicMeta
+from shmq.store.names import check_topic_name
 from shmq.types import ConsumerGroupMetadata, TopicPartition
 
 _log = logging.getLogger(__name__)
@@ -116,13 +117,14 @@ class Subscription(Commits):
                 `group_id` and such a commit; else where `auto_offset_reset` says, as of now.
 
         Raises:
-            IllegalStateError: it is subscribed to topics.
+            IllegalStateError: it is subscribed to topics, as a member of a group.
             UnknownTopicOrPartitionError: there is no such topic, or it has no such partition; nothing was changed.
             TooManyReadersError: a topic with `retention=consumed` has all the readers that it can have.
         """
-        if self._topics or self._pattern is not None:
+        if self._membership is not None:
             raise IllegalStateError("it is subscribed to topics; unsubscribe() first")
         self._replace(partitions)
+        self._topics, self._pattern = (), None
         if self._committed is not None:
             self._own_by_hand(self._committed)
 
@@ -341,10 +343,7 @@ class Subscription(Commits):
     def _checked_topics(self, topics: Iterable[str], pattern: str | None) -> tuple[str, ...]:
         if isinstance(topics, str):
             raise TypeError(f"topics must be a list of names, not the text {topics!r}")
-        names = tuple(dict.fromkeys(topics or ()))
-        for name in names:
-            if not isinstance(name, str):
-                raise TypeError(f"topics must be a list of names, not of {type(name).__name__}")
+        names = tuple(dict.fromkeys(map(check_topic_name, topics or ())))
         if bool(names) == (pattern is not None):
             raise IllegalArgumentError("subscribe to topics, or to a pattern: one of them")
         if pattern is not None:

@@ -17,6 +17,7 @@ import time
 from shmq.coordinator.keeper import Keeper
 from shmq.coordinator.sessions import Session, Sessions
 from shmq.coordinator.tenure import listening, tenure
+from shmq.coordinator.upkeep import Upkeep
 from shmq.errors import ShmqError
 from shmq.groups.events import Tick
 from shmq.store import Broker, collect, open_broker
@@ -56,6 +57,7 @@ class _Service:
         self._broker, self._term, self._linger_s = broker, term, linger_s
         self._sessions = Sessions(term)
         self._keeper = self._sessions.keeper = Keeper(broker, term, self._sessions.tell)
+        self._upkeep = Upkeep(broker)
         self._end = asyncio.Event()
         self._leaving: asyncio.TimerHandle | None = None
         self._forget_at = time.monotonic()
@@ -75,6 +77,7 @@ class _Service:
             for session in list(self._sessions.open):
                 session.close()
             await ticking
+        self._upkeep.close()
 
     def _consider_leaving(self) -> None:
         """Leave once nobody has been connected for a while."""
@@ -95,6 +98,7 @@ class _Service:
                 return
             try:
                 self._keeper.look_at_topics()
+                self._upkeep.look_after(self._keeper.metas.values())
                 for kept in self._keeper.with_members():
                     self._keeper.apply(kept, Tick())
                 if time.monotonic() >= self._forget_at:

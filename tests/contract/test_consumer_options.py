@@ -85,7 +85,7 @@ def test_a_poll_waits_for_fetch_min_bytes(broker, wait_until):
         for _ in range(3):
             slept = consumer._slept
             producer.send("t", b"x" * 1000)
-            wait_until(lambda: consumer._slept > slept or not consumer._is_inside)
+            wait_until(lambda slept=slept: consumer._slept > slept or not consumer._is_inside)
 
     sender = threading.Thread(target=work)
     sender.start()
@@ -119,7 +119,9 @@ def test_it_waits_no_longer_than_its_timeout(broker):
     assert 0.06 <= time.monotonic() - began < 10
 
 
-@pytest.mark.parametrize("options", [{"fetch_min_bytes": 1 << 30}, {"fetch_min_bytes": 1 << 30, "fetch_max_wait_ms": 0}])
+@pytest.mark.parametrize(
+    "options", [{"fetch_min_bytes": 1 << 30}, {"fetch_min_bytes": 1 << 30, "fetch_max_wait_ms": 0}]
+)
 def test_it_does_not_wait_for_more_when_it_is_not_to_wait_at_all(broker, options):
     place = broker.create()
     send(broker, 2)
@@ -163,7 +165,7 @@ def test_the_records_that_were_waited_for_keep_their_order_over_partitions(broke
         for number in range(8):
             slept = consumer._slept
             producer.send("t", b"%d" % number, partition=number % 2)
-            wait_until(lambda: consumer._slept > slept or not consumer._is_inside)
+            wait_until(lambda slept=slept: consumer._slept > slept or not consumer._is_inside)
 
     sender = threading.Thread(target=work)
     sender.start()

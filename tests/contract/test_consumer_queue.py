@@ -59,7 +59,9 @@ def test_without_space_send_gives_up_after_max_block_ms_and_says_what_was_wanted
     def child():
         producer = broker.producer(max_block_ms=20)
         sent = fill(producer)
-        with pytest.raises(errors.BufferFullError, match=r"t-0 is full: \d+ bytes wanted, \d+ free after \d+ ms") as full:
+        with pytest.raises(
+            errors.BufferFullError, match=r"t-0 is full: \d+ bytes wanted, \d+ free after \d+ ms"
+        ) as full:
             producer.send("t", b"x" * 10_000)
         return sent, full.value
 

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from shmq import Consumer, TopicPartition, coordination, errors, temporary_broker, wire
+from shmq.store import Topics
 
 PLACE = TopicPartition("t", 0)
 
@@ -269,3 +270,19 @@ def test_serve_runs_in_the_foreground_until_it_is_told_to_end(broker, wait_until
     assert server.returncode == 0
     assert "term 1" in log
     assert "Traceback" not in log
+
+
+def test_it_prepares_segments_ahead_and_applies_retention_where_nobody_produces(broker, wait_until):
+    broker.create(storage="memory", segment_bytes=65536, retention_bytes=8 * 65536, retention_ms=1)
+    producer = broker.producer()
+    for _ in range(8):
+        producer.send("t", b"x" * 20_000)
+    topics = Topics(broker.admin.broker)
+    with topics.opened(topics.load("t")) as [partition]:
+        before = partition.stats()["segments"]
+        with contextlib.closing(coordination.connect(broker.admin.broker)):
+            wait_until(lambda: partition.census()["segments"] == partition.census()["spares"] == 1)
+            assert partition.offsets() == (8, 8)
+
+        assert before > 1
+        assert partition.verify() is None
