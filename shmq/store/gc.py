@@ -7,6 +7,7 @@ Sits: rightmost in store; `shmq gc` calls it, and nothing depends on its having 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -185,7 +186,7 @@ def _remove_matching(directory: str, pattern: re.Pattern[str], report: GcReport)
 
 
 def _remove_file(path: str, report: GcReport) -> None:
-    with files.storage_errors(path, "cannot be removed"):
+    with files.storage_errors(path, "cannot be removed"), contextlib.suppress(FileNotFoundError):  # others may too
         if _is_ours(path):
             os.unlink(path)
             report.removed.append(path)

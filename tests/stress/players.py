@@ -7,6 +7,7 @@ Sits: over `account` and the package's public face.
 
 from __future__ import annotations
 
+import itertools
 import random
 import select
 import signal
@@ -25,7 +26,8 @@ from shmq.store import Topics, collect, open_broker
 DEADLINE_S = 20.0  # two cores and a dozen processes
 MOST_IN_APPEND = 20
 SIZES = (1, 10, 100, 1000, 9000, 40_000)
-SMALL_SIZES = (1, 10, 100, 1000)
+SMALL_SIZES = (1, 100, 1000, 3000)
+TURNS = 12  # of a producer, before it is armed anew
 IN_AN_APPEND = ("journal.claim.after", "journal.commit.before")
 
 
@@ -86,9 +88,12 @@ def produce(scene: Scene, name: str, rng: random.Random) -> None:
     pause_s = rng.choice((0.0, 0.002, 0.002, 0.002))
     sent = dict.fromkeys(scene.places, 0)
     told = Told(scene.told / name)
-    arm(rng, *[(point, 12) for point in IN_AN_APPEND], *[(point, 12) for point in IN_AN_APPEND], (None, 300))
     with Producer(bootstrap_servers=scene.address, linger_ms=linger_ms, max_block_ms=1000 * DEADLINE_S) as producer:
-        while not scene.is_over(pause_s):
+        for turn in itertools.count():
+            if scene.is_over(pause_s):
+                break
+            if turn % TURNS == 0:
+                arm(rng, *[(point, TURNS) for point in (*IN_AN_APPEND, *IN_AN_APPEND)], (None, 10 * TURNS))
             place = rng.choice(scene.places)
             count = rng.randint(1, most)
             values = [make_value(name, sent[place] + each, rng.choice(sizes)) for each in range(count)]

@@ -36,7 +36,8 @@ class Mortal:
     def __init__(self, role: str, name: str, scene: Scene, rng: random.Random, wind: int) -> None:
         self.role, self.name = role, name
         self._errors = scene.told.parent / f"{name}.errors"
-        self.is_ordered_to_die = self.was_hit_at_point = False
+        self.is_ordered_to_die = False
+        self._hits = 0  # by fault points, as far as they were counted
         body = CAST[role][0]
         errors = os.open(self._errors, os.O_WRONLY | os.O_CREAT)
         sys.stdout.flush()
@@ -49,22 +50,23 @@ class Mortal:
         os.close(errors)
 
     @property
-    def point(self) -> str | None:
-        """The fault point at which it was hit, if any."""
-        found = [line for line in self._errors.read_text().splitlines() if line.startswith("fault point ")]
-        return found[-1].removeprefix("fault point ") if found else None
+    def points(self) -> list[str]:
+        """The fault points at which it was hit."""
+        lines = self._errors.read_text().splitlines()
+        return [line.removeprefix("fault point ") for line in lines if line.startswith("fault point ")]
 
     def how(self, hit: str) -> str:
         """What kind of hit this was: "stop" or "kill", with the fault point if it was one that hit it."""
-        if self.was_hit_at_point or not self.point:
+        points = self.points
+        if len(points) == self._hits:
             return hit
-        self.was_hit_at_point = True
-        return f"{hit} at {self.point}"
+        self._hits = len(points)
+        return f"{hit} at {points[-1]}"
 
     def check_end(self, status: int, *, is_calm: bool) -> None:
         """It was killed by order or by its own fault point, or it ended well when the storm was over; else fail."""
         is_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        assert (is_killed and (self.is_ordered_to_die or self.point)) or (is_calm and status == 0), (
+        assert (is_killed and (self.is_ordered_to_die or self.points)) or (is_calm and status == 0), (
             f"{self.role} {self.name} ended by itself with status {status}, and told:\n{self._errors.read_text()}"
         )
 

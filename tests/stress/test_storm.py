@@ -22,7 +22,7 @@ from shmq.store import Topics, collect
 SEGMENT_BYTES = 65536
 SMALL = {"segment_bytes": SEGMENT_BYTES}
 QUEUE = SMALL | {"retention": "consumed", "retention_bytes": 6 * SEGMENT_BYTES}
-KEPT = SMALL | {"retention": "delete", "retention_bytes": 64 * SEGMENT_BYTES}
+KEPT = SMALL | {"retention": "delete", "retention_bytes": 24 * SEGMENT_BYTES}
 TOPICS = {
     "queue-in-memory": QUEUE | {"storage": "memory"},
     "queue-on-disk": QUEUE | {"storage": "disk"},
@@ -37,7 +37,7 @@ NEVER_MS, SOON_MS = 600_000, 20
 
 DEATHS, STOPS = 130, 30  # in the middle of an append, in each storm that looks for them
 HEALED, RETRIED = 100, 5  # some readers die before they can say that they gave up a claim, and so do some who retry
-LONGEST_S, ROUND_S = 180.0, 20.0
+QUICK_S, LONG_S, LONGEST_S = 10.0, 20.0, 180.0
 
 
 class Round:
@@ -51,7 +51,7 @@ class Round:
         )
         self.storm = Storm(broker.address, PLACES, directory, seed)
 
-    def play(self, hit: str, times: int, least_s: float = 0.0) -> dict[str, int]:
+    def play(self, hit: str, times: int, least_s: float) -> dict[str, int]:
         """Blow until so many producers were hit so in the middle of an append, and check everything; what was counted."""
         least, latest = time.monotonic() + least_s, time.monotonic() + least_s + LONGEST_S
 
@@ -117,7 +117,7 @@ def test_a_hundred_claims_of_the_dead_are_given_up_and_nothing_is_lost_doubled_o
     make_few_slots(broker)
     storm = Round(broker, tmp_path / "storm", request.config.getoption("--seed"), NEVER_MS)
 
-    counts = storm.play("kill", DEATHS)
+    counts = storm.play("kill", DEATHS, QUICK_S)
 
     assert counts["healed"] >= HEALED
     assert "retried" not in counts, "a living producer was taken for dead"
@@ -127,7 +127,7 @@ def test_who_was_stopped_in_an_append_appends_again_and_nothing_is_lost_doubled_
     make_few_slots(broker)
     storm = Round(broker, tmp_path / "storm", request.config.getoption("--seed"), SOON_MS)
 
-    counts = storm.play("stop", STOPS)
+    counts = storm.play("stop", STOPS, QUICK_S)
 
     assert counts["retried"] >= RETRIED
 
@@ -139,7 +139,7 @@ def test_a_long_storm_loses_doubles_and_tears_nothing(broker, tmp_path, request)
 
     for seed in itertools.count(request.config.getoption("--seed")):
         storm = Round(broker, tmp_path / "storm", seed, (NEVER_MS, SOON_MS)[seed % 2])
-        counts = storm.play("kill", DEATHS, ROUND_S)
+        counts = storm.play("kill", DEATHS, LONG_S)
         assert counts["healed"] >= HEALED
         storm.clear()
         if time.monotonic() > deadline:
