@@ -227,6 +227,20 @@ def test_sticky_passes_places_along_a_chain_where_no_single_move_helps():
     assert len(moved(shares, last)) == 2
 
 
+def test_sticky_moves_places_that_nobody_reads_yet_rather_than_others():
+    members = [subscriber("a", "t0 t1 t2"), subscriber("b", ""), subscriber("c", "t0 t1 t2"), subscriber("d", "t0")]
+    had = {"a": "t0p2 t1p2 t1p3 t2p0 t2p2", "c": "t0p0 t0p1 t2p1 t2p3 t2p4", "d": "t0p3"}
+    numbers = {"t0": 7, "t1": 8, "t2": 9}
+    last = {
+        Place(text[:2], numbers[text[:2]], int(text[3])): member for member, row in had.items() for text in row.split()
+    }
+
+    shares = assign("sticky", members, infos(t0=4, t1=4, t2=5), last)
+
+    assert sorted(len(mine) for mine in shares.values()) == [0, 4, 4, 5]
+    assert len(moved(shares, last)) == 3
+
+
 def some_members(rng, partitions=6):
     names = ["t0", "t1", "t2"]
     topics = infos(**{name: rng.randint(0, partitions) for name in names})
