@@ -260,7 +260,9 @@ class World:
         """Who is a member no longer can not commit from then on, even if nobody has his places yet."""
         for consumer in self.consumers:
             if consumer.member_id in member_ids:
-                able = [place for place, epoch in consumer.holds.items() if epoch == self.epochs.get(place, 1)]
+                # a denied place is nobody's; a `Raise` that was lost is made good when somebody gets it
+                owned = {place: consumer.holds[place] for place in consumer.holds.keys() - consumer.denied}
+                able = [place for place, epoch in owned.items() if epoch == self.epochs.get(place, 1)]
                 assert not [place for place in able if self.is_there(place)], f"{consumer.member_id} can commit"
 
     def is_there(self, place: Place) -> bool:
