@@ -59,10 +59,13 @@ class Consumer:
     lives: int = 1
     holds: dict[Place, int] = field(default_factory=dict)
     positions: dict[Place, int] = field(default_factory=dict)
-    denied: set[Place] = field(default_factory=set)  # of `holds`: claimed by it when it came back, against the state
+    # of `holds`, what it has against the state: claimed when it came back, or told over an earlier connection
+    denied: set[Place] = field(default_factory=set)
     sends: deque[Event] = field(default_factory=deque)
     gets: deque[Told | Expel | Refuse] = field(default_factory=deque)
     in_hand: Told | Expel | Refuse | None = None
+    connections: int = 0
+    read_over: int = 0  # the connection over which it was told what it has in hand
 
     def join(self, *, is_new: bool) -> None:
         """Say `join`, as the first thing on a connection or to subscribe to something else."""
@@ -105,7 +108,8 @@ class World:
             sender.is_known = True
             before = self.group.members.get(event.member_id)
             if event.owned is not None:
-                sender.denied = set(event.owned) - set(before.owned if before else ())
+                sender.denied -= set(event.owned)
+                sender.denied |= set(event.owned) - (before.owned if before else set())
         members = set(self.group.members)
         effects = self.group.apply(event, self.now_ms)
         self.check_owners()
@@ -183,12 +187,14 @@ class World:
         consumer.sends.clear()
         consumer.gets.clear()
         consumer.is_known = False
+        consumer.connections += 1
         if consumer.is_alive and consumer.is_in:
             consumer.join(is_new=True)
 
     def read(self, consumer: Consumer, *, newest: bool) -> None:
         """Take what was told: the next, or the newest of all."""
         consumer.in_hand = consumer.gets.pop() if newest else consumer.gets.popleft()
+        consumer.read_over = consumer.connections
         if newest:
             consumer.gets.clear()
 
@@ -199,7 +205,9 @@ class World:
             lost = {place for place, epoch in consumer.holds.items() if told.epochs.get(place, epoch) != epoch}
             gone = consumer.holds.keys() - told.epochs.keys()
             consumer.drop(lost | gone)
-            for place in told.epochs.keys() - consumer.holds.keys():
+            new = told.epochs.keys() - consumer.holds.keys()
+            consumer.denied = consumer.denied | new if consumer.read_over < consumer.connections else set()
+            for place in new:
                 consumer.holds[place] = told.epochs[place]
                 consumer.positions[place] = self.offsets.get(place, 0)
             consumer.sends.append(Done(consumer.member_id, told.number))
@@ -260,7 +268,9 @@ class World:
         """Who is a member no longer can not commit from then on, even if nobody has his places yet."""
         for consumer in self.consumers:
             if consumer.member_id in member_ids:
-                able = [place for place, epoch in consumer.holds.items() if epoch == self.epochs.get(place, 1)]
+                # a denied place is nobody's; a `Raise` that was lost is made good when somebody gets it
+                owned = {place: consumer.holds[place] for place in consumer.holds.keys() - consumer.denied}
+                able = [place for place, epoch in owned.items() if epoch == self.epochs.get(place, 1)]
                 assert not [place for place in able if self.is_there(place)], f"{consumer.member_id} can commit"
 
     def is_there(self, place: Place) -> bool:
