@@ -286,6 +286,7 @@ class Accumulator:
             with self._lock:
                 queues = [queue for queue in self._queues.values() if queue.records]
                 if self._closed and not queues:
+                    self._changed.ring()  # a signal handler that came into _start() made a second thread
                     return
                 times = [(self._due(queue), queue) for queue in queues if not queue.owner]
             now = time.monotonic()

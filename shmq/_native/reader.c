@@ -178,11 +178,9 @@ static int follow(struct shmq_reader *reader) {
                          "base_offset %" PRIu64 " does not follow the segment before it, which ends at %" PRIu64,
                          base_offset, offset);
     }
-    uint64_t aborted_from = first ? offset : reader->aborted_from;
     shmq_segment_unmap(&reader->segment);
     reader->segment = next;
     shmq_reader_stand_at(reader, 0, 0);
-    reader->aborted_from = aborted_from;
     return SHMQ_OK;
 }
 
