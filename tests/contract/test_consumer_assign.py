@@ -24,6 +24,12 @@ def places(broker):
     return [TopicPartition("t", partition) for partition in range(3)]
 
 
+def assigned(broker, places, **configs) -> Consumer:
+    consumer = broker.consumer(**configs)
+    consumer.assign(places)
+    return consumer
+
+
 # -- assignment ------------------------------------------------------------------------------------------------------
 
 
@@ -45,7 +51,7 @@ def test_topics_given_at_the_start_are_assigned_whole(broker, places):
 
 
 def test_assigning_anew_keeps_the_positions_of_what_stays(broker, places):
-    consumer = broker.consumer("t")
+    consumer = assigned(broker, places)
     consumer.seek(places[0], 2)
     consumer.seek(places[1], 1)
     consumer.pause(places[0])
@@ -59,7 +65,7 @@ def test_assigning_anew_keeps_the_positions_of_what_stays(broker, places):
 
 
 def test_what_comes_back_begins_anew(broker, places):
-    consumer = broker.consumer("t")
+    consumer = assigned(broker, places)
     consumer.poll()
     consumer.pause(places[0])
 
@@ -71,7 +77,7 @@ def test_what_comes_back_begins_anew(broker, places):
 
 
 def test_what_was_read_of_a_partition_that_was_taken_away_does_not_come_any_more(broker, places):
-    consumer = broker.consumer("t", consumer_timeout_ms=0)
+    consumer = assigned(broker, places, consumer_timeout_ms=0)
     first = TopicPartition("t", next(consumer).partition)
 
     consumer.assign([place for place in places if place != first])
@@ -89,17 +95,17 @@ def test_the_same_partition_twice_is_read_once(broker, places):
 
 @pytest.mark.parametrize("leave", [lambda consumer: consumer.unsubscribe(), lambda consumer: consumer.assign([])])
 def test_a_consumer_that_reads_nothing_any_more_can_be_assigned_again(broker, places, leave):
-    consumer = broker.consumer("t")
+    consumer = assigned(broker, places)
     next(consumer)
 
     leave(consumer)
     nothing = consumer.poll(timeout_ms=5)
-    assigned = consumer.assignment()
+    left = consumer.assignment()
     with pytest.raises(errors.IllegalStateError, match="t-0 is not assigned"):
         consumer.seek(places[0], 0)
     consumer.assign(places[:1])
 
-    assert (nothing, assigned) == ({}, set())
+    assert (nothing, left) == ({}, set())
     assert numbers(consumer.poll()) == {0: [0, 1, 2]}
 
 
@@ -149,7 +155,7 @@ def test_an_unknown_topic_is_made_by_assigning_it_or_refused_with_what_to_do(bro
 
 @pytest.mark.parametrize("topic", [5, ["t"], None, b"t"])
 def test_a_topic_of_a_wrong_type_is_refused_by_the_constructor(broker, topic):
-    with pytest.raises(TypeError, match="a topic's name must be str"):
+    with pytest.raises(TypeError, match="topics must be a list of names, not of"):
         broker.consumer(topic)
 
 
@@ -172,7 +178,7 @@ def test_topics_and_partitions_are_those_of_the_broker_now(broker, places):
 
 
 def test_partitions_that_were_added_can_be_assigned(broker, places):
-    consumer = broker.consumer("t")
+    consumer = assigned(broker, places)
     broker.admin.create_partitions({"t": 4})
     broker.producer().send("t", b"30", partition=3)
 
@@ -208,7 +214,7 @@ def test_its_text_names_client_and_broker(broker):
 
 
 def test_a_topic_that_is_deleted_while_it_is_read_is_an_error_in_every_call(broker, places):
-    consumer = broker.consumer("t", allow_auto_create_topics=False)
+    consumer = assigned(broker, places, allow_auto_create_topics=False)
     consumer.poll(max_records=1)
 
     broker.admin.delete_topics(["t"])
@@ -275,19 +281,33 @@ def test_one_topic_that_is_gone_does_not_keep_the_others_back_for_ever(broker, p
 
 
 def test_a_topic_made_anew_is_read_from_its_beginning_once_it_is_assigned_again(broker, places):
-    consumer = broker.consumer("t")
+    consumer = assigned(broker, places)
     consumer.poll()
     consumer.pause(*places)
     broker.admin.delete_topics(["t"])
     broker.create()
     broker.producer().send("t", b"7")
 
-    with pytest.raises(errors.UnknownTopicOrPartitionError, match=r"assign\(\)"):
+    with pytest.raises(
+        errors.UnknownTopicOrPartitionError, match=r"t-\d: the topic was deleted; make it again \(readers: assign\(\)"
+    ):
         consumer.resume(*places), consumer.poll()
     consumer.assign(places[:1])
 
     assert consumer.beginning_offsets(places[:1]) == {places[0]: 0}
     assert consumer.end_offsets(places[:1]) == {places[0]: 1}
+    assert numbers(consumer.poll()) == {0: [7]}
+
+
+def test_a_topic_made_anew_is_read_once_it_is_subscribed_to_again(broker, places):
+    consumer = broker.consumer("t")
+    consumer.poll()
+    broker.admin.delete_topics(["t"])
+    broker.create()
+    broker.producer().send("t", b"7")
+
+    consumer.subscribe(["t"])
+
     assert numbers(consumer.poll()) == {0: [7]}
 
 
