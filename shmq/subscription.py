@@ -113,8 +113,9 @@ class Subscription(Commits):
         """Read these partitions and no others, outside of any rebalancing. Those assigned before keep their positions.
 
         Args:
-            partitions: `TopicPartition`s. One that is new begins where the group committed it last, if there is a
-                `group_id` and such a commit; else where `auto_offset_reset` says, as of now.
+            partitions: `TopicPartition`s. One that is new, or whose topic was deleted and made again, begins where the
+                group committed it last, if there is a `group_id` and such a commit; else where `auto_offset_reset`
+                says, as of now.
 
         Raises:
             IllegalStateError: it is subscribed to topics, as a member of a group.
@@ -343,7 +344,11 @@ class Subscription(Commits):
     def _checked_topics(self, topics: Iterable[str], pattern: str | None) -> tuple[str, ...]:
         if isinstance(topics, str):
             raise TypeError(f"topics must be a list of names, not the text {topics!r}")
-        names = tuple(dict.fromkeys(map(check_topic_name, topics or ())))
+        names = tuple(topics or ())
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"topics must be a list of names, not of {type(name).__name__}")
+        names = tuple(dict.fromkeys(map(check_topic_name, names)))
         if bool(names) == (pattern is not None):
             raise IllegalArgumentError("subscribe to topics, or to a pattern: one of them")
         if pattern is not None:

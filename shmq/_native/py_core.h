@@ -44,6 +44,8 @@ typedef struct {
     PartitionObject *partition; /* NULL when closed */
     PyObject *key;              /* TopicPartition */
     struct shmq_reader reader;
+    unsigned long long poll; /* number of the poll that took something last, */
+    long long poll_bytes;    /* and how many bytes it has taken */
     char paused, unset;
 } ReaderObject;
 

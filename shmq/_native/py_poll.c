@@ -11,6 +11,7 @@ struct poll {
     bool blocked;     /* a claim blocks a reader */
     bool moved;       /* a reader was reset by Python: look again */
     bool failed;      /* a partition failed after others gave records: these are delivered first */
+    bool full;        /* a partition gave all that one poll may take of it */
 };
 
 static int deserialize(PyObject *function, RecordObject *record, PyObject **place) {
@@ -96,7 +97,7 @@ static int explain(ConsumerObject *self, struct poll *poll, ReaderObject *reader
 /* Append to `list` what the reader has for this poll. */
 static int take_into(ConsumerObject *self, struct poll *poll, ReaderObject *reader, PyObject *list) {
     RecordObject *records[SHMQ_CHUNK];
-    long long most_here = poll->bytes + self->max_partition_fetch_bytes;
+    long long most_here = poll->bytes + self->max_partition_fetch_bytes - reader->poll_bytes;
     long long most_bytes = most_here < self->fetch_max_bytes ? most_here : self->fetch_max_bytes;
     if (!reader->partition)
         return shmq_raise_closed("reader"), -1;
@@ -117,6 +118,7 @@ static int take_into(ConsumerObject *self, struct poll *poll, ReaderObject *read
         if (hand_over(self, poll, reader, records, count, list) < 0)
             return -1;
     }
+    poll->full = poll->full || poll->bytes >= most_bytes;
     return 0;
 }
 
@@ -130,7 +132,12 @@ static int take_from(ConsumerObject *self, struct poll *poll, ReaderObject *read
     PyObject *list = list_for(poll, reader);
     if (!list)
         return -1;
+    long long before = poll->bytes;
+    if (reader->poll != self->polls)
+        reader->poll_bytes = 0;
+    reader->poll = self->polls;
     int result = take_into(self, poll, reader, list);
+    reader->poll_bytes += poll->bytes - before;
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     int stored = PyList_GET_SIZE(list) ? PyDict_SetItem(poll->result, reader->key, list) : 0;
@@ -190,7 +197,7 @@ int shmq_attend(ConsumerObject *self) {
 }
 
 static int poll_until(ConsumerObject *self, struct poll *poll, uint64_t began_ns, uint64_t deadline_ns) {
-    uint64_t bound_ns = FIRST_SLEEP_NS;
+    uint64_t bound_ns = FIRST_SLEEP_NS, patience_ns = 0;
     for (;;) {
         if (shmq_wakeup_asked(self))
             return -1;
@@ -200,13 +207,14 @@ static int poll_until(ConsumerObject *self, struct poll *poll, uint64_t began_ns
             return -1;
         uint64_t until = deadline_ns;
         if (PyDict_GET_SIZE(poll->result)) {
-            /* fetch_min_bytes asks to wait for more, but no longer than fetch_max_wait_ms. */
-            uint64_t patience = began_ns + (uint64_t)self->fetch_max_wait_ms * 1000000;
-            until = patience < deadline_ns ? patience : deadline_ns;
             /* The default of 1 means any record, also an empty one. */
-            if (self->fetch_min_bytes <= 1 || poll->bytes >= self->fetch_min_bytes || poll->left <= 0 || poll->bytes >= self->fetch_max_bytes ||
-                poll->failed)
+            if (self->fetch_min_bytes <= 1 || poll->bytes >= self->fetch_min_bytes || poll->left <= 0 ||
+                poll->bytes >= self->fetch_max_bytes || poll->full || poll->failed)
                 return 0;
+            /* fetch_min_bytes asks to wait for more, but no longer than fetch_max_wait_ms. */
+            if (!patience_ns)
+                patience_ns = shmq_now_ns() + (uint64_t)self->fetch_max_wait_ms * 1000000;
+            until = patience_ns < deadline_ns ? patience_ns : deadline_ns;
         }
         if (poll->moved)
             continue; /* there may be records where the reader stands now: no time is needed for those */

@@ -94,9 +94,8 @@ class UnknownTopicOrPartitionError(RetriableError):
     def __str__(self) -> str:
         if self.deleted:
             where = self.topic if self.partition is None else f"{self.topic}-{self.partition}"
-            return (
-                f"{where}: the topic was deleted; make it again (and assign() it again to read), or close this handle"
-            )
+            again = "make it again (readers: assign() or subscribe() again)"
+            return f"{where}: the topic was deleted; {again}, or close this handle"
         if self.partitions is not None:
             where = f"{self.topic}-{self.partition}"
             return f"{where} does not exist: the topic has {self.partitions} partitions, counted from 0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
@@ -19,6 +20,32 @@ def send(broker, count: int, bytes_each: int = 1000, partition: int = 0) -> None
     producer = broker.producer()
     for _ in range(count):
         producer.send("t", b"x" * bytes_each, partition=partition)
+
+
+@pytest.fixture
+def send_singly(broker, wait_until):
+    """`send_singly(consumer, rows)`: a thread sends (value, partition), each once `consumer` waits again."""
+    threads = []
+    producer = broker.producer()
+
+    def start(consumer, rows):
+        def work():
+            for value, partition in rows:
+                before = consumer._slept
+                producer.send("t", value, partition=partition)
+                wait_until(functools.partial(went_on, consumer, before))
+
+        threads.append(threading.Thread(target=work))
+        threads[-1].start()
+
+    yield start
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def went_on(consumer, before: int) -> bool:
+    return consumer._slept > before or not consumer._is_inside
 
 
 def sizes(consumer) -> list[dict[int, int]]:
@@ -76,21 +103,12 @@ def test_empty_records_are_bounded_by_their_number(broker):
 # -- how long a poll waits for more ----------------------------------------------------------------------------------
 
 
-def test_a_poll_waits_for_fetch_min_bytes(broker, wait_until):
+def test_a_poll_waits_for_fetch_min_bytes(broker, send_singly):
     place = broker.create()
     consumer = broker.consumer("t", fetch_min_bytes=3000, fetch_max_wait_ms=LONG_MS)
-    producer = broker.producer()
+    send_singly(consumer, [(b"x" * 1000, 0)] * 3)
 
-    def work():
-        for _ in range(3):
-            slept = consumer._slept
-            producer.send("t", b"x" * 1000)
-            wait_until(lambda slept=slept: consumer._slept > slept or not consumer._is_inside)
-
-    sender = threading.Thread(target=work)
-    sender.start()
     records = consumer.poll(timeout_ms=LONG_MS)[place]
-    sender.join(20)
 
     assert [record.offset for record in records] == [0, 1, 2]
 
@@ -105,6 +123,27 @@ def test_it_waits_no_longer_than_fetch_max_wait_ms_once_there_is_a_record(broker
 
     assert len(records) == 1
     assert 0.06 <= time.monotonic() - began < 10
+
+
+def test_fetch_max_wait_ms_begins_with_the_first_record(broker, wait_until):
+    place = broker.create()
+    consumer = broker.consumer("t", fetch_min_bytes=1 << 30, fetch_max_wait_ms=100)
+    producer = broker.producer()
+    began, sent = time.monotonic(), []
+
+    def work():
+        wait_until(lambda: time.monotonic() > began + 0.15)
+        producer.send("t", b"v")
+        sent.append(time.monotonic())
+
+    sender = threading.Thread(target=work)
+    sender.start()
+    records = consumer.poll(timeout_ms=LONG_MS)[place]
+    ended = time.monotonic()
+    sender.join(20)
+
+    assert len(records) == 1
+    assert 0.09 <= ended - sent[0] < 10
 
 
 def test_it_waits_no_longer_than_its_timeout(broker):
@@ -156,26 +195,29 @@ def test_an_empty_record_is_a_record(broker, fetch_min_bytes):
     assert len(consumer.poll(timeout_ms=LONG_MS)[place]) == 1
 
 
-def test_the_records_that_were_waited_for_keep_their_order_over_partitions(broker, wait_until):
+def test_the_records_that_were_waited_for_keep_their_order(broker, send_singly):
     broker.create(partitions=2)
     consumer = broker.consumer("t", fetch_min_bytes=8, fetch_max_wait_ms=LONG_MS, spin_us=0)
-    producer = broker.producer()
+    send_singly(consumer, [(b"%d" % number, number % 2) for number in range(8)])
 
-    def work():
-        for number in range(8):
-            slept = consumer._slept
-            producer.send("t", b"%d" % number, partition=number % 2)
-            wait_until(lambda slept=slept: consumer._slept > slept or not consumer._is_inside)
-
-    sender = threading.Thread(target=work)
-    sender.start()
     batches = consumer.poll(timeout_ms=LONG_MS)
-    sender.join(20)
 
     assert {place.partition: b"".join(record.value for record in records) for place, records in batches.items()} == {
         0: b"0246",
         1: b"1357",
     }
+
+
+def test_a_partition_gives_no_more_than_its_share_however_often_the_poll_comes_back_to_it(broker, send_singly):
+    place = broker.create()
+    consumer = broker.consumer(
+        "t", fetch_min_bytes=1 << 30, fetch_max_wait_ms=LONG_MS, max_partition_fetch_bytes=2500, spin_us=0
+    )
+    send_singly(consumer, [(b"x" * 1000, 0)] * 6)
+
+    records = consumer.poll(timeout_ms=LONG_MS)[place]
+
+    assert [record.offset for record in records] == [0, 1, 2]
 
 
 def test_without_spinning_a_wait_sleeps_at_once(broker):

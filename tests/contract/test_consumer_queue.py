@@ -121,7 +121,8 @@ def test_a_producer_waits_for_a_consumer_of_another_thread_of_its_process(broker
 )
 def test_a_waiting_producer_goes_on_when_the_slowest_consumer(broker, place, leave, wait_until):
     broker.create("other")
-    slow, fast = broker.consumer("t"), broker.consumer("t")
+    slow, fast = broker.consumer(), broker.consumer("t")
+    slow.assign([place])
     producer = broker.producer(max_block_ms=0)
     fill(producer)
     drain(fast)
@@ -203,7 +204,8 @@ def test_consumers_that_died_hold_nobody_back(broker, place):
 def test_a_partition_has_256_readers_and_says_so_to_the_next(broker, place):
     consumers = [broker.consumer("t") for _ in range(256)]
     broker.create("other")
-    late = broker.consumer("other")
+    late = broker.consumer()
+    late.assign([("other", 0)])
 
     with pytest.raises(errors.TooManyReadersError, match="t-0: all 256 reader entries are taken") as refused:
         late.assign([("other", 0), place])

@@ -187,6 +187,25 @@ def test_records_of_a_queue_go_though_its_readers_need_them_and_producers_go_on(
     assert all_valid(broker)
 
 
+def test_records_go_though_a_group_holds_them_and_the_group_goes_on_holding_what_is_left(broker):
+    broker.create_queue(segments=2)
+    producer = broker.producer(max_block_ms=0)
+    topics = Topics(broker.admin.broker)
+    with topics.opened(topics.find("t")) as [partition]:
+        partition.hold(1 << 10 | 1, 0)
+        for _ in range(4):
+            producer.send("t", HALF)
+
+        assert partition.delete_records(3) == 3
+
+        assert segments(broker) == 1
+        assert partition.holds() == {1 << 10 | 1: 0}
+        producer.send_many("t", [HALF, HALF])
+        with pytest.raises(errors.BufferFullError):  # for which record 3 would have to go
+            producer.send("t", HALF)
+        assert partition.verify() is None
+
+
 def test_deleting_beyond_the_end_is_refused_and_the_other_partitions_are_done(broker):
     broker.create(partitions=2)
     producer = broker.producer()
