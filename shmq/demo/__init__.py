@@ -50,7 +50,7 @@ def run(broker: str | None, directory: Path | None, pattern: str, workers: int, 
         say(console, "/dev/shm is too small for this: topics on disk instead")
         storage = "disk"
     with _broker(broker) as address, _topics(address, source, storage) as (files_topic, counts_topic):
-        counted = count_names(address, files_topic, counts_topic, source, workers, PARTITIONS)
+        counted = count_names(address, files_topic, counts_topic, source, workers)
         print_counts(console, counted, source)
         results = race(address, source, storage, workers, rounds)
         print_race(console, results)
@@ -60,7 +60,11 @@ def run(broker: str | None, directory: Path | None, pattern: str, workers: int, 
     if problems:
         say(console, f"{len(problems):,} checks failed", "red")
         return 1
-    say(console, f"All {len(source.files):,} files arrived once, unchanged, every time.", "green")
+    say(
+        console,
+        f"All {len(source.files):,} files were counted, and arrived unchanged and once in every round.",
+        "green",
+    )
     return 0
 
 
@@ -94,6 +98,7 @@ def _topics(address: str, source: Source, storage: str) -> Iterator[tuple[str, s
             yield names
         finally:
             admin.delete_topics(names)
+            admin.delete_groups(names[:1])
 
 
 def topic_configs(source: Source, storage: str) -> dict[str, str]:

@@ -38,12 +38,7 @@ def crew(target: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> I
     processes = [spawn.Process(target=target, args=each, daemon=True) for each in arguments]
     resource_tracker.ensure_running()  # here, since its start unblocks SIGINT
     try:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
-        try:
-            for process in processes:
-                process.start()  # the mask is inherited, and nothing runs before it is there
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _start(processes)
         yield processes
     finally:
         for process in processes:
@@ -51,6 +46,25 @@ def crew(target: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> I
                 process.kill()
                 process.join()
                 process.close()
+
+
+def replace(processes: list[SpawnProcess], target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """Kill the first one in the middle of its work (SIGKILL), and start another."""
+    victim = processes[0]
+    victim.kill()
+    victim.join()
+    processes[0] = spawn.Process(target=target, args=arguments, daemon=True)
+    victim.close()
+    _start(processes[:1])
+
+
+def _start(processes: list[SpawnProcess]) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    try:
+        for process in processes:
+            process.start()  # the mask is inherited, and nothing runs before it is there
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def check_alive(processes: list[SpawnProcess]) -> None:

@@ -27,6 +27,9 @@ from shmq import Consumer, ConsumerRecord, Producer, TopicPartition
 END = ("end", b"")
 """The header of the last record of a partition."""
 
+AT_ONCE = 16
+"""Files that a worker takes between two commits: so many are counted twice at most if it dies."""
+
 PARENT_LOOK_S = 2.0
 """How often a worker that waits looks whether its parent is alive."""
 
@@ -43,17 +46,27 @@ def names_in(data: bytes) -> tuple[Counter[str], str]:
     return names, ""
 
 
-def tokenize_files(address: str, files_topic: str, counts_topic: str, partitions: list[int], limit_bytes: int) -> None:
-    """Count the names in the files of some partitions, and send what was counted."""
-    places = [TopicPartition(files_topic, number) for number in partitions]
+def tokenize_files(address: str, files_topic: str, counts_topic: str, limit_bytes: int, parent: Connection) -> None:
+    """A member of a group: count the names in files, send what was counted, and commit; until the parent hangs up."""
     with (
         Producer(bootstrap_servers=address, max_request_size=limit_bytes) as producer,
-        Consumer(bootstrap_servers=address, auto_offset_reset="earliest", max_poll_records=16) as consumer,
+        Consumer(
+            files_topic,
+            bootstrap_servers=address,
+            group_id=files_topic,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            max_poll_records=AT_ONCE,
+        ) as consumer,
     ):
-        for record in _until_end(consumer, places):
-            names, problem = names_in(record.value)
-            counted = {"sha256": hashlib.sha256(record.value).hexdigest(), "names": names, "problem": problem}
-            producer.send(counts_topic, json.dumps(counted).encode(), key=record.key)
+        while not parent.poll():
+            check_parent()
+            for records in consumer.poll(timeout_ms=100).values():
+                for record in records:
+                    names, problem = names_in(record.value)
+                    counted = {"sha256": hashlib.sha256(record.value).hexdigest(), "names": names, "problem": problem}
+                    producer.send(counts_topic, json.dumps(counted).encode(), key=record.key)
+            consumer.commit()
 
 
 def receive_from_shmq(address: str, topic: str, partition: int, checksums: list[int], parent: Connection) -> None:
