@@ -1,7 +1,7 @@
 """Any order of joins, answers, deaths, restarts and changes of topics: what the group logic promises always holds.
 
-`pytest --hypothesis-profile=long tests/property/test_group_machine.py` takes three million steps (some hours);
-CI's profile takes a few thousand, always the same ones.
+`pytest --hypothesis-profile=long tests/property/test_group_machine.py` takes up to three million steps, in a quarter of
+an hour; CI's profile takes a few thousand, always the same ones.
 
 After each step: a place is owned by one member; no two processes could commit the same place; committed offsets do not
 go back; nobody lost a place who is a member and did as he was told. Whenever all have read and answered everything:
