@@ -31,7 +31,7 @@ class GroupAdmin:
         """Return the groups that there are, as {"group_id", "protocol_type", "group_state", "group_type", "members"}.
 
         Args:
-            states_filter: Only groups in these states: "Empty", "Reconciling", "Stable".
+            states_filter: Only groups in these states: "Empty", "PreparingRebalance", "Stable".
 
         Raises:
             CoordinatorNotAvailableError: the coordinator cannot be reached.

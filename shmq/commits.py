@@ -138,7 +138,7 @@ class Commits(Positions):
         """Producers that wait for this group need not keep what it has committed."""
         reader = self._holding.get(key)
         if reader is not None and what.offset is not None:
-            reader.move_hold(reader.settled(what.offset))
+            reader.move_hold(what.offset)
 
     def _auto_commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit if `enable_auto_commit` says so. What cannot be committed is read again: a warning, no error."""

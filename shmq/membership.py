@@ -144,7 +144,9 @@ class Membership:
         with self._lock:
             self.member_id = self._new_id()
             self._owned = {}
-            self._hang_up = True
+            # If the old one has come back meanwhile, to a coordinator that did not know of its end, it goes now.
+            self._outbox = [{"type": "leave", "for_good": False}]
+            self._rejoin, self._hang_up = False, True
         self._ring()
 
     def leave(self, timeout_s: float, *, for_good: bool) -> None:

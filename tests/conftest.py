@@ -222,14 +222,14 @@ class BrokerUnderTest:
         collect(broker)
         broker.close()
         wait_until(self._remove)
-        collect_instance(self.instance)
 
     def _remove(self) -> bool:
         """Remove the directory; not at once if a coordinator that a client has started is only now coming up in it."""
         self.kill_coordinator(signal.SIGTERM)
         with contextlib.suppress(OSError):
             shutil.rmtree(self.directory)
-        return not self.directory.exists()
+        collect_instance(self.instance)
+        return not self.directory.exists() and not Path(f"/dev/shm/shmq-{self.instance}").exists()
 
     def _kept(self, client: Any) -> Any:
         self._clients.append(client)

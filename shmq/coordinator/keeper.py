@@ -151,7 +151,10 @@ class Keeper:
 
     def apply(self, kept: Kept, event: Event) -> None:
         """Take in an event: save what it changes, then carry out what follows."""
+        revision = kept.machine.revision
         effects = kept.machine.apply(event, _now_ms())
+        if kept.machine.revision == revision and not effects and not kept.pending and kept.saved:
+            return  # a sign of life
         for place in [effect.place for effect in effects if isinstance(effect, Raise)]:
             kept.epochs[place] = self._next_epoch(kept, place)
         kept.pending += effects

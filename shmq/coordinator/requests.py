@@ -77,6 +77,11 @@ def _alter_offsets(keeper: Keeper, group: str, offsets: list[list[Any]]) -> None
     wanted = [(_free_partition(keeper, kept, topic, number), number, *what) for topic, number, *what in offsets]
     for meta, number, offset, metadata in wanted:
         committed = None if offset is None else OffsetAndMetadata(int(offset), str(metadata), -1)
+        before = kept.committed.look(meta, number)
+        if committed is not None and before is not None and (before.offset or 0) > (committed.offset or 0):
+            keeper.hold(
+                kept, meta, number, committed.offset
+            )  # before it can be committed to, nothing goes from there on
         kept.epochs[Place(meta.name, meta.topic_id, number)] = kept.committed.reset(meta, number, committed)
         keeper.hold(kept, meta, number, None if committed is None else committed.offset)
     keeper.save(kept)

@@ -18,6 +18,7 @@ from shmq.errors import ShmqError, StorageError
 
 from . import files
 from .broker import OWNER_FILE, SHARED_MEMORY, Broker, memory_directory, open_broker, read_identity
+from .groups import Groups
 from .meta import TopicMeta, topic_id_text
 from .topics import Topics
 
@@ -64,7 +65,11 @@ def collect(broker: Broker) -> GcReport:
     report.removed += topics.recover()
     with broker.administration():
         metas = _readable_topics(topics, report)
-        for directory in (broker.directory, *(os.path.join(broker.topics_directory, each.name) for each in metas)):
+        topics_and_groups = [
+            *(os.path.join(broker.topics_directory, each.name) for each in metas),
+            *(group.directory for group in Groups(broker).all()),
+        ]
+        for directory in (broker.directory, *topics_and_groups):
             _remove_matching(directory, _UNFINISHED_FILE, report)
         for meta in metas:
             _remove_half_added_partitions(meta, report)

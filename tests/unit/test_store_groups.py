@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from shmq import errors
-from shmq.store import Groups, open_broker
+from shmq.store import Groups, collect, open_broker
 
 ODD_NAMES = ["g", ".", "..", "a/b", "../../etc", "ünïcode ☃", "x" * 1024, "☃" * 300, "\n\t", "%2E", "nul\0byte"]
 
@@ -74,3 +74,16 @@ def test_a_damaged_group_file_is_reported(groups, text):
 
     with pytest.raises(errors.CorruptRecordError, match=r"group\.json"):
         groups.load("g")
+
+
+def test_what_a_death_left_in_a_group_is_collected(groups, tmp_path):
+    group = groups.make("g")
+    left = os.path.join(group.directory, "t-0000000000000007.offsets.new-0123456789abcdef")
+    open(left, "wb").close()
+    broker = open_broker(str(tmp_path / "broker"))
+
+    report = collect(broker)
+    broker.close()
+
+    assert left in report.removed
+    assert sorted(os.listdir(group.directory)) == ["group.json"]
