@@ -39,7 +39,7 @@ class Kept:
         epochs: Which epoch is in force for each partition that was ever given away. Saved before it is put in force,
             and put in force again by the next coordinator: a death in between leaves no right with who was fenced.
         saved: What was saved last.
-        pending: Effects that wait for a disk with room.
+        pending: Effects that wait for a disk with room, each with the epochs that were meant when it came about.
     """
 
     files: Group
@@ -48,7 +48,7 @@ class Kept:
     empty_since_ms: int | None
     epochs: dict[Place, int]
     saved: bytes = b""
-    pending: list[Effect] = field(default_factory=list)
+    pending: list[tuple[Effect, dict[Place, int]]] = field(default_factory=list)
 
 
 class Keeper:
@@ -128,7 +128,7 @@ class Keeper:
     def _load(self, group: Group) -> Kept:
         machine, empty_since, epochs = self._read(group)
         kept = self.kept[group.name] = Kept(group, machine, CommittedOffsets(group), empty_since, epochs)
-        kept.pending = [Raise(place) for place in epochs]
+        kept.pending = [(Raise(place), {place: epoch}) for place, epoch in epochs.items()]
         self.apply(kept, TopicsChanged(self._infos()))
         return kept
 
@@ -157,7 +157,7 @@ class Keeper:
             return  # a sign of life
         for place in [effect.place for effect in effects if isinstance(effect, Raise)]:
             kept.epochs[place] = self._next_epoch(kept, place)
-        kept.pending += effects
+        kept.pending += [(effect, _epochs_of(kept, effect)) for effect in effects]
         if bool(kept.machine.members) == (kept.empty_since_ms is not None):
             kept.empty_since_ms = None if kept.machine.members else _wall_ms()
         try:
@@ -165,13 +165,13 @@ class Keeper:
         except ShmqError as error:
             _log.error("group %r: %s; its members wait", kept.files.name, error)
             return
-        effects, kept.pending = kept.pending, []
-        for index, effect in enumerate(effects):
+        waiting, kept.pending = kept.pending, []
+        for index, (effect, epochs) in enumerate(waiting):
             try:
-                self._carry_out(kept, effect)
+                self._carry_out(kept, effect, epochs)
             except ShmqError as error:
                 _log.error("group %r: %s; its members wait", kept.files.name, error)
-                kept.pending = effects[index:]
+                kept.pending = waiting[index:]
                 return
 
     def save(self, kept: Kept) -> None:
@@ -186,15 +186,15 @@ class Keeper:
             _native.fault_point("coordinator.save.after")
             kept.saved = text
 
-    def _carry_out(self, kept: Kept, effect: Effect) -> None:
+    def _carry_out(self, kept: Kept, effect: Effect, epochs: dict[Place, int]) -> None:
         name = kept.files.name
         if isinstance(effect, Raise):
             meta = self._meta_of(effect.place)
             if meta is not None:
-                kept.committed.fence(meta, effect.place.partition, kept.epochs[effect.place])
+                kept.committed.fence(meta, effect.place.partition, epochs[effect.place])
                 self._hold_first(kept, meta, effect.place.partition)
         elif isinstance(effect, Assign):
-            places = [[*place, kept.epochs[place]] for place in effect.places]
+            places = [[*place, epochs[place]] for place in effect.places]
             message = {"type": "assign", "number": effect.number, "generation": effect.generation}
             self._tell(name, effect.member_id, message | {"strategy": kept.machine.strategy or "", "places": places})
         elif isinstance(effect, Expel):
@@ -270,6 +270,12 @@ class Keeper:
     def _meta_of(self, place: Place) -> TopicMeta | None:
         meta = self.metas.get(place.topic)
         return meta if meta is not None and meta.topic_id == place.topic_id else None
+
+
+def _epochs_of(kept: Kept, effect: Effect) -> dict[Place, int]:
+    """The epochs that an effect is about, as of now: a later event may raise them before it can be carried out."""
+    places = effect.places if isinstance(effect, Assign) else (effect.place,) if isinstance(effect, Raise) else ()
+    return {place: kept.epochs[place] for place in places}
 
 
 def _now_ms() -> int:

@@ -21,6 +21,7 @@ from shmq.errors import KafkaTimeoutError, StorageError, StorageFullError
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0005, 0.02
+_WRITE_TRIES = 8
 
 _exclusive: set[int] = set()  # descriptors of this process that hold, or may hold, an exclusive lock
 
@@ -57,21 +58,31 @@ def write_whole(path: str, data: bytes, *, durable: bool) -> None:
     Raises:
         StorageError: it could not be written; what was there before still is.
     """
-    aside = f"{path}.new-{secrets.token_hex(8)}"
     with storage_errors(path, "cannot be written", len(data)):
-        try:
-            with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-                file.write(data)
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            os.replace(aside, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(aside)
-            raise
+        for tries_left in reversed(range(_WRITE_TRIES)):
+            try:
+                _write_aside(path, data, durable)
+                break
+            except FileNotFoundError:  # a collector took it for one that a death left
+                if not tries_left or not os.path.isdir(os.path.dirname(path)):
+                    raise
     if durable:
         sync(os.path.dirname(path))
+
+
+def _write_aside(path: str, data: bytes, durable: bool) -> None:
+    aside = f"{path}.new-{secrets.token_hex(8)}"
+    try:
+        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(aside)
+        raise
 
 
 def sync(path: str) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from shmq.errors import CorruptRecordError, GroupIdNotFoundError, InvalidGroupId
 from . import files
 from .broker import Broker
 from .meta import TopicMeta
+
+_log = logging.getLogger(__name__)
 
 MAX_GROUP_CHARACTERS = 1024
 MAX_GROUPS = (1 << 22) - 1  # a group's number has 22 bits in a control file
@@ -85,7 +89,7 @@ class Groups:
             return group if group is not None else self._make(name)
 
     def all(self) -> Iterator[Group]:
-        """Yield every group there is, by name."""
+        """Yield every group there is, by name; one whose file is damaged is passed by, with a warning."""
         try:
             entries = sorted(os.listdir(self._directory))
         except FileNotFoundError:
@@ -93,7 +97,10 @@ class Groups:
         for entry in entries:
             path = os.path.join(self._directory, entry)
             if os.path.exists(os.path.join(path, _GROUP_FILE)):
-                yield _read(path)
+                try:
+                    yield _read(path)
+                except CorruptRecordError as error:
+                    _log.warning("%s", error)
 
     def delete(self, group: Group) -> None:
         """Forget a group and all that it has committed; nobody may be in it."""
@@ -109,7 +116,9 @@ class Groups:
 
     def _make(self, name: str) -> Group:
         taken = {group.number for group in self.all()}
-        number = next(each for each in range(1, MAX_GROUPS + 1) if each not in taken)
+        number = 0
+        while not number or number in taken:  # not the next one: that of a damaged file is not known
+            number = 1 + secrets.randbelow(MAX_GROUPS)
         group = Group(name, number, self._path(name))
         text = json.dumps({"name": name, "number": number}).encode()
         with files.storage_errors(group.directory, "cannot be made"):

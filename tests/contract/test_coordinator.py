@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shmq import Consumer, TopicPartition, coordination, errors, temporary_broker, wire
+from shmq import Consumer, OffsetAndMetadata, TopicPartition, coordination, errors, temporary_broker, wire
 from shmq.store import Topics
 
 PLACE = TopicPartition("t", 0)
@@ -286,3 +286,14 @@ def test_it_prepares_segments_ahead_and_applies_retention_where_nobody_produces(
 
         assert before > 1
         assert partition.verify() is None
+
+
+def test_a_damaged_group_keeps_no_coordinator_from_starting(broker, wait_until):
+    broker.create()
+    broker.admin.alter_group_offsets("damaged", {PLACE: OffsetAndMetadata(0, "", -1)})
+    broker.kill_coordinator()
+    (broker.directory / "groups" / "damaged" / "group.json").write_bytes(b"{")
+
+    consumer = broker.consumer("t", group_id="sound")
+
+    wait_until(lambda: consumer.poll(timeout_ms=5) or consumer.assignment())

@@ -87,3 +87,13 @@ def test_what_a_death_left_in_a_group_is_collected(groups, tmp_path):
 
     assert left in report.removed
     assert sorted(os.listdir(group.directory)) == ["group.json"]
+
+
+def test_one_damaged_group_keeps_nobody_from_the_others(groups, caplog):
+    damaged, sound = groups.make("damaged"), groups.make("sound")
+    with open(os.path.join(damaged.directory, "group.json"), "wb") as file:
+        file.write(b"{")
+
+    assert [group.name for group in groups.all()] == ["sound"]
+    assert groups.make("new").number not in (damaged.number, sound.number)
+    assert "group.json" in caplog.text
