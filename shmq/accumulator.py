@@ -186,25 +186,30 @@ class Accumulator:
 
     def _drain(self, queue: _Queue, deadline: float | None) -> None:
         """Append what waits there now. Raises: KafkaTimeoutError: not all of it until `deadline`."""
-        me = threading.get_ident()
-        if not queue.records:
+        last = next((record.future for record in queue.records[-1:]), None)
+        if last is None:
             return
-        last = queue.records[-1].future
-        try:  # before the queue is ours, so that no signal can come between that and giving it back
-            while not self._take(queue, me):
-                left = _LOOK_S if deadline is None else min(_LOOK_S, deadline - time.monotonic())
-                if left <= 0:
-                    raise _late(queue)
-                queue.free.wait(left)
-            while queue.records and not last.is_done:
-                if not self._step(queue, deadline) and deadline is not None:
-                    raise _late(queue)
+        me = threading.get_ident()
+        # Before the queue is ours, so that no signal can come between that and giving it back. One call and no loop:
+        # CPython 3.13 runs signal handlers where a loop jumps back, and that jump is in no `try`.
+        try:
+            self._drain_as(me, queue, last, deadline)
         finally:
             if queue.owner == me:
                 queue.owner = 0
                 queue.free.ring()
                 if queue.records:
                     self._changed.ring()
+
+    def _drain_as(self, me: int, queue: _Queue, last: PendingRecord, deadline: float | None) -> None:
+        while not self._take(queue, me):
+            left = _LOOK_S if deadline is None else min(_LOOK_S, deadline - time.monotonic())
+            if left <= 0:
+                raise _late(queue)
+            queue.free.wait(left)
+        while queue.records and not last.is_done:
+            if not self._step(queue, deadline) and deadline is not None:
+                raise _late(queue)
 
     def _take(self, queue: _Queue, me: int) -> bool:
         with self._lock:
@@ -284,11 +289,10 @@ class Accumulator:
         """Append the records of each partition when their time is up, without waiting for room in one of them."""
         while True:
             with self._lock:
-                queues = [queue for queue in self._queues.values() if queue.records]
-                if self._closed and not queues:
-                    self._changed.ring()  # a signal handler that came into _start() made a second thread
-                    return
-                times = [(self._due(queue), queue) for queue in queues if not queue.owner]
+                times = self._times()
+            if times is None:
+                self._changed.ring()  # a signal handler that came into _start() made a second thread
+                return
             now = time.monotonic()
             due = [queue for at, queue in times if at <= now]
             if not due:
@@ -301,6 +305,13 @@ class Accumulator:
                 except BaseException:  # what a user's callback raised; whoever sends next must still be served
                     queue.retry_at = time.monotonic() + _RETRY_S
                     _log.exception("a callback of send() failed")
+
+    def _times(self) -> list[tuple[float, _Queue]] | None:
+        """When each queue that nobody appends is due; None: nothing waits, nor will."""
+        queues = [queue for queue in self._queues.values() if queue.records]
+        if self._closed and not queues:
+            return None
+        return [(self._due(queue), queue) for queue in queues if not queue.owner]
 
     def _due(self, queue: _Queue) -> float:
         return 0 if self._abandoned else max(queue.records[0].added + self._linger_s, queue.retry_at)

@@ -23,7 +23,7 @@ from shmq.demo.count import count_names
 from shmq.demo.crew import ENDING_SIGNALS
 from shmq.demo.race import race
 from shmq.demo.report import print_counts, print_race, say
-from shmq.demo.source import Source, find_files
+from shmq.demo.source import Source, find_files, topic_configs
 from shmq.store import temporary_broker
 
 PARTITIONS = 4
@@ -99,18 +99,3 @@ def _topics(address: str, source: Source, storage: str) -> Iterator[tuple[str, s
         finally:
             admin.delete_topics(names)
             admin.delete_groups(names[:1])
-
-
-def topic_configs(source: Source, storage: str) -> dict[str, str]:
-    """Options of a topic whose segments hold the largest file many times over."""
-    largest = 4 * max(len(each) for each in source.contents) + 4096  # what is counted in a file may be larger than it
-    segment_bytes = 8 << 20
-    while segment_bytes < 2 * largest:
-        segment_bytes *= 2
-    return {
-        "storage": storage,
-        "retention": "consumed",
-        "segment_bytes": str(segment_bytes),
-        "retention_bytes": str(4 * segment_bytes),
-        "max_message_bytes": str(max(largest, 1 << 20)),
-    }

@@ -7,18 +7,19 @@ Sits: over the workers.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.context import SpawnProcess
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from shmq import Consumer, Producer
+from shmq import Consumer, ConsumerRecord, Producer, TopicPartition
 from shmq.demo.crew import PATIENCE_S, WorkerDiedError, check_alive, crew, join, replace, spawn
 from shmq.demo.source import Source
 from shmq.demo.workers import AT_ONCE, tokenize_files
@@ -59,25 +60,35 @@ def count_names(address: str, files_topic: str, counts_topic: str, source: Sourc
         with Consumer(bootstrap_servers=address, auto_offset_reset="earliest") as consumer:
             consumer.assign([(counts_topic, 0)])
             counted = Counted()
-            with _progress() as progress:
-                task = progress.add_task("tokenizing", total=len(source.files), megabytes="")
-                done_bytes, sizes = 0, dict(zip(source.files, map(len, source.contents), strict=True))
-                half_way = len(source.files) // 2
-                for name in _merge(consumer, processes, sender, source, counted):
-                    if len(counted.seen) == half_way:
-                        replace(processes, tokenize_files, arguments)
-                    done_bytes += sizes.get(name, 0)
-                    rate = done_bytes / (time.perf_counter() - began) / 1e6
-                    progress.update(task, advance=1, megabytes=f"{done_bytes / 1e6:.1f} MB, {rate:.1f} MB/s")
+            merged = _merge(consumer, processes, sender, source, counted)
+            _follow(merged, source, half_way=lambda: replace(processes, tokenize_files, arguments))
             counted.seconds = time.perf_counter() - began
             sender.join(PATIENCE_S)
             done.close()
             join(processes)
-            for records in consumer.poll(timeout_ms=0).values():  # the workers have ended: is there anything twice?
-                for record in records:
-                    _take(os.fsdecode(record.key), record.value, source, counted)
+            _take_all(consumer.poll(timeout_ms=0), source, counted)  # the workers have ended: is there anything twice?
     _check(source, counted)
     return counted
+
+
+def _follow(merged: Iterator[str], source: Source, half_way: Callable[[], None]) -> None:
+    """Show how the work goes on, file by file."""
+    progress = _progress()
+    task = progress.add_task("tokenizing", total=len(source.files), megabytes="")
+    sizes = dict(zip(source.files, map(len, source.contents), strict=True))
+    began = time.perf_counter()
+
+    def follow() -> None:
+        done_bytes = 0
+        for number, name in enumerate(merged, 1):
+            if number == len(source.files) // 2:
+                half_way()
+            done_bytes += sizes.get(name, 0)
+            rate = done_bytes / (time.perf_counter() - began) / 1e6
+            progress.update(task, advance=1, megabytes=f"{done_bytes / 1e6:.1f} MB, {rate:.1f} MB/s")
+
+    with progress:
+        follow()
 
 
 class _Sender(threading.Thread):
@@ -120,6 +131,11 @@ def _merge(
         if time.monotonic() - progressed > PATIENCE_S:
             missing = len(source.files) - len(counted.seen)
             raise WorkerDiedError(f"no result for {PATIENCE_S:.0f} s; {missing} files are missing")
+
+
+def _take_all(polled: dict[TopicPartition, list[ConsumerRecord]], source: Source, counted: Counted) -> None:
+    for record in itertools.chain.from_iterable(polled.values()):
+        _take(os.fsdecode(record.key), record.value, source, counted)
 
 
 def _take(name: str, value: bytes, source: Source, counted: Counted) -> None:

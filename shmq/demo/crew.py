@@ -61,10 +61,14 @@ def replace(processes: list[SpawnProcess], target: Callable[..., None], argument
 def _start(processes: list[SpawnProcess]) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     try:
-        for process in processes:
-            process.start()  # the mask is inherited, and nothing runs before it is there
+        _start_all(processes)  # the mask is inherited, and nothing runs before it is there
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_all(processes: list[SpawnProcess]) -> None:
+    for process in processes:
+        process.start()
 
 
 def check_alive(processes: list[SpawnProcess]) -> None:

@@ -7,6 +7,7 @@ Sits: over the workers.
 
 from __future__ import annotations
 
+import itertools
 import math
 import secrets
 import time
@@ -22,7 +23,7 @@ from rich.progress import track
 
 from shmq import Admin, Producer
 from shmq.demo.crew import PATIENCE_S, WorkerDiedError, crew, join, spawn
-from shmq.demo.source import Source
+from shmq.demo.source import Source, topic_configs
 from shmq.demo.workers import END, receive_from_queue, receive_from_shmq
 
 ROUND_RECORDS, ROUND_BYTES = 30_000, 600_000_000
@@ -68,23 +69,21 @@ def _records(source: Source) -> Iterator[tuple[int, bytes]]:
 def _through_queue(source: Source, checksums: list[int], workers: int) -> Round:
     queue = spawn.Queue()
     pipes = [spawn.Pipe(duplex=False) for _ in range(workers)]
+    arguments = [(queue, checksums, theirs) for _, theirs in pipes]
+
+    def put_all() -> None:
+        for record in itertools.chain(_records(source), [None] * workers):
+            queue.put(record)
+
     try:
-        with crew(receive_from_queue, [(queue, checksums, theirs) for _, theirs in pipes]) as processes:
-            _ready(pipes, processes)
-            began = time.perf_counter()
-            for record in _records(source):
-                queue.put(record)
-            for _ in range(workers):
-                queue.put(None)
-            return _finish("multiprocessing.Queue", began, source, pipes, processes)
+        with crew(receive_from_queue, arguments) as processes:
+            return _timed("multiprocessing.Queue", put_all, source, pipes, processes)
     finally:
         queue.close()
         queue.cancel_join_thread()  # after Ctrl-C its thread would wait for ever for workers that are gone
 
 
 def _through_shmq(address: str, source: Source, checksums: list[int], storage: str, workers: int) -> Round:
-    from shmq.demo import topic_configs
-
     topic = f"demo-race-{secrets.token_hex(4)}"
     pipes = [spawn.Pipe(duplex=False) for _ in range(workers)]
     arguments = [(address, topic, number, checksums, theirs) for number, (_, theirs) in enumerate(pipes)]
@@ -93,27 +92,31 @@ def _through_shmq(address: str, source: Source, checksums: list[int], storage: s
         Admin(bootstrap_servers=address) as admin,
         Producer(bootstrap_servers=address, max_request_size=limit) as producer,
     ):
+
+        def send_all() -> None:
+            for number, (index, data) in enumerate(_records(source)):
+                producer.send(topic, data, key=index.to_bytes(4), partition=number % workers)
+            for partition in range(workers):
+                producer.send(topic, b"", headers=[END], partition=partition)
+
         admin.create_topics({topic: {"num_partitions": workers, "configs": topic_configs(source, storage)}})
         try:
             with crew(receive_from_shmq, arguments) as processes:
-                _ready(pipes, processes)
-                began = time.perf_counter()
-                for number, (index, data) in enumerate(_records(source)):
-                    producer.send(topic, data, key=index.to_bytes(4), partition=number % workers)
-                for partition in range(workers):
-                    producer.send(topic, b"", headers=[END], partition=partition)
-                return _finish("shmq", began, source, pipes, processes)
+                return _timed("shmq", send_all, source, pipes, processes)
         finally:
             admin.delete_topics([topic])
 
 
-def _finish(
+def _timed(
     side: str,
-    began: float,
+    send_all: Callable[[], None],
     source: Source,
     pipes: list[tuple[Connection, Connection]],
     processes: list[SpawnProcess],
 ) -> Round:
+    _ready(pipes, processes)
+    began = time.perf_counter()
+    send_all()
     seen: Counter[int] = Counter()
     changed = 0
     for ours, _ in pipes:

@@ -1,6 +1,6 @@
 """The input: real files, read once.
 
-Owns: which files, their contents and digests.
+Owns: which files, their contents and digests, and the topics that hold them.
 Must never: pass over a file without saying so.
 Sits: lowest in the demo.
 """
@@ -51,3 +51,18 @@ def find_files(directory: Path | None, pattern: str) -> Source:
     contents = [path.read_bytes() for path in paths]
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in zip(files, contents, strict=True)}
     return Source(root, files, contents, digests)
+
+
+def topic_configs(source: Source, storage: str) -> dict[str, str]:
+    """Options of a topic whose segments hold the largest file many times over."""
+    largest = 4 * max(len(each) for each in source.contents) + 4096  # what is counted in a file may be larger than it
+    segment_bytes = 8 << 20
+    while segment_bytes < 2 * largest:
+        segment_bytes *= 2
+    return {
+        "storage": storage,
+        "retention": "consumed",
+        "segment_bytes": str(segment_bytes),
+        "retention_bytes": str(4 * segment_bytes),
+        "max_message_bytes": str(max(largest, 1 << 20)),
+    }
