@@ -15,7 +15,7 @@ from shmq import _native, coordination
 from shmq.admin_forms import listed
 from shmq.committed import CommittedOffsets
 from shmq.errors import IllegalArgumentError, ShmqError
-from shmq.store import Broker, Groups, TopicMeta, Topics
+from shmq.store import Broker, Groups, TopicMeta, Topics, open_partition
 from shmq.types import OffsetAndMetadata, TopicPartition
 
 
@@ -245,5 +245,4 @@ class _Look:
     def _open(self, meta: TopicMeta, place: TopicPartition) -> _native.Partition:
         if not 0 <= place.partition < meta.partitions:
             raise IllegalArgumentError(f"{place}: {place.topic} has {meta.partitions} partitions")
-        directory = meta.partition_directory(place.partition)
-        return _native.Partition(self._process, directory, meta.name, place.partition, meta.topic_id)
+        return open_partition(self._process, meta, place.partition)

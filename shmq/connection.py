@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from multiprocessing import util
 
 from shmq import _native
-from shmq.store import Broker, TopicMeta, Topics, broker_directory, open_broker
+from shmq.store import Broker, TopicMeta, Topics, broker_directory, open_broker, open_partition
 
 _open: weakref.WeakSet[Connection] = weakref.WeakSet()
 
@@ -54,7 +54,7 @@ class Connection:
 
     def partition(self, meta: TopicMeta, number: int) -> _native.Partition:
         """Map a partition's control file. Raises: CorruptSegmentError, UnsupportedVersionError, StorageError."""
-        return _native.Partition(self.process, meta.partition_directory(number), meta.name, number, meta.topic_id)
+        return open_partition(self.process, meta, number)
 
     def close(self) -> None:
         """Give the slot back, unless it is the parent's; a second time does nothing."""

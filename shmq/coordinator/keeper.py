@@ -7,14 +7,12 @@ Sits: over the state machine, committed and store; under sessions.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from shmq import _native, wire
 from shmq.committed import CommittedOffsets
@@ -116,14 +114,12 @@ class Keeper:
 
     def forget_old_groups(self) -> None:
         """Delete the groups that have been empty for `offsets_retention_ms`."""
+        retention_ms = self._broker.options().offsets_retention_ms
         for kept in self.all():
             since = kept.empty_since_ms
-            if since is not None and _wall_ms() - max(since, kept.committed.newest_ms()) > self._retention_ms():
+            if since is not None and _wall_ms() - max(since, kept.committed.newest_ms()) > retention_ms:
                 _log.info("group %r was empty for offsets_retention_ms: it is forgotten", kept.files.name)
                 self.delete(kept.files.name)
-
-    def _retention_ms(self) -> int:
-        return self._broker.options().offsets_retention_ms
 
     def _load(self, group: Group) -> Kept:
         machine, empty_since, epochs = self._read(group)
@@ -215,7 +211,7 @@ class Keeper:
     def hold(self, kept: Kept, meta: TopicMeta, partition: int, offset: int | None) -> None:
         """Let producers of a topic with retention "consumed" keep records from there on for a group; None: nothing."""
         if meta.config.retention == "consumed":
-            with self._opened(meta, partition) as opened:
+            with self._topics.opened(meta, [partition]) as [opened]:
                 if offset is None:
                     opened.release(kept.files.number)
                 else:
@@ -225,25 +221,19 @@ class Keeper:
         """The same for a group that has just come to a partition, from where it stands."""
         if meta.config.retention != "consumed":
             return
-        with self._opened(meta, partition) as opened:
+        with self._topics.opened(meta, [partition]) as [opened]:
             if kept.files.number not in opened.holds():
                 word = kept.committed.look(meta, partition)
                 begin = opened.offsets()[0]
                 opened.hold(kept.files.number, begin if word is None or word.offset is None else word.offset)
 
-    @contextlib.contextmanager
-    def _opened(self, meta: TopicMeta, partition: int) -> Iterator[_native.Partition]:
-        with self._broker.process() as process:
-            directory = meta.partition_directory(partition)
-            yield _native.Partition(process, directory, meta.name, partition, meta.topic_id)
-
     def release(self, kept: Kept) -> None:
         """Keep no records for a group any more."""
         for meta in self.metas.values():
             if meta.config.retention == "consumed":
-                for partition in range(meta.partitions):
-                    with self._opened(meta, partition) as opened:
-                        opened.release(kept.files.number)
+                with self._topics.opened(meta) as partitions:
+                    for partition in partitions:
+                        partition.release(kept.files.number)
 
     # -- topics -------------------------------------------------------------------------------------------------------
 
@@ -284,21 +274,3 @@ def _now_ms() -> int:
 
 def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def member_json(group: Kept, member_id: str) -> dict[str, Any]:
-    """Return what people want to know of a member."""
-    member = group.machine.members[member_id]
-    join = member.join
-    return {
-        "member_id": member_id,
-        "group_instance_id": join.instance_id,
-        "client_id": join.client_id,
-        "client_host": "localhost",
-        "pid": join.pid,
-        "process": join.process,
-        "topics": list(join.topics),
-        "pattern": join.pattern,
-        "assignment": [[place.topic, place.partition] for place in sorted(member.held)],
-        "away": member.gone,
-    }

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from shmq.coordinator.keeper import Keeper, Kept, member_json
+from shmq.coordinator.keeper import Keeper, Kept
 from shmq.errors import GroupSubscribedToTopicError, IllegalArgumentError, UnknownTopicOrPartitionError
 from shmq.groups.events import Leave, Place
 from shmq.store import TopicMeta
@@ -30,10 +30,6 @@ def _ping(_: Keeper) -> dict[str, int]:
     return {"pid": os.getpid()}
 
 
-def _look(keeper: Keeper) -> None:
-    keeper.look_at_topics()
-
-
 def _list_groups(keeper: Keeper) -> list[dict[str, Any]]:
     return [
         {"group_id": kept.files.name, "group_state": kept.machine.state, "members": len(kept.machine.members)}
@@ -42,15 +38,23 @@ def _list_groups(keeper: Keeper) -> list[dict[str, Any]]:
 
 
 def _describe_group(keeper: Keeper, group: str) -> dict[str, Any]:
-    kept = keeper.load(group)
+    described = keeper.load(group).machine.describe()
     return {
         "group_id": group,
-        "group_state": kept.machine.state,
-        "generation": kept.machine.generation,
+        "group_state": described["state"],
+        "generation": described["generation"],
         "protocol_type": "consumer",
-        "protocol_data": kept.machine.strategy or "",
-        "members": [member_json(kept, member_id) for member_id in kept.machine.members],
+        "protocol_data": described["strategy"] or "",
+        "members": [_shown_member(each) for each in described["members"]],
     }
+
+
+def _shown_member(described: dict[str, Any]) -> dict[str, Any]:
+    """A member as `Admin` shows it: partitions go by name and number there."""
+    assignment = [[topic, partition] for topic, _, partition in described["assignment"]]
+    shown = {**described, "client_host": "localhost", "assignment": assignment, "away": described["gone"]}
+    del shown["gone"], shown["revoked"]
+    return shown
 
 
 def _delete_group(keeper: Keeper, group: str) -> None:
@@ -79,9 +83,8 @@ def _alter_offsets(keeper: Keeper, group: str, offsets: list[list[Any]]) -> None
         committed = None if offset is None else OffsetAndMetadata(int(offset), str(metadata), -1)
         before = kept.committed.look(meta, number)
         if committed is not None and before is not None and (before.offset or 0) > (committed.offset or 0):
-            keeper.hold(
-                kept, meta, number, committed.offset
-            )  # before it can be committed to, nothing goes from there on
+            # Before the group can go on from there, nothing from there on goes.
+            keeper.hold(kept, meta, number, committed.offset)
         kept.epochs[Place(meta.name, meta.topic_id, number)] = kept.committed.reset(meta, number, committed)
         keeper.hold(kept, meta, number, None if committed is None else committed.offset)
     keeper.save(kept)
@@ -100,7 +103,6 @@ def _free_partition(keeper: Keeper, kept: Kept, topic: str, number: int) -> Topi
 
 _REQUESTS: dict[str, Callable[..., Any]] = {
     "ping": _ping,
-    "look": _look,
     "list_groups": _list_groups,
     "describe_group": _describe_group,
     "delete_group": _delete_group,

@@ -14,7 +14,6 @@ import os
 import signal
 import time
 
-from shmq.coordinator.keeper import Keeper
 from shmq.coordinator.sessions import Session, Sessions
 from shmq.coordinator.tenure import listening, tenure
 from shmq.coordinator.upkeep import Upkeep
@@ -54,9 +53,9 @@ def serve(directory: str, *, linger_s: float | None = LINGER_S) -> bool:
 
 class _Service:
     def __init__(self, broker: Broker, term: int, linger_s: float | None) -> None:
-        self._broker, self._term, self._linger_s = broker, term, linger_s
-        self._sessions = Sessions(term)
-        self._keeper = self._sessions.keeper = Keeper(broker, term, self._sessions.tell)
+        self._broker, self._linger_s = broker, linger_s
+        self._sessions = Sessions(broker, term)
+        self._keeper = self._sessions.keeper
         self._upkeep = Upkeep(broker)
         self._end = asyncio.Event()
         self._leaving: asyncio.TimerHandle | None = None

@@ -23,7 +23,7 @@ from shmq.coordinator.keeper import Keeper
 from shmq.coordinator.requests import answer
 from shmq.errors import ShmqError
 from shmq.groups.events import Beat, Died, Done, Event, Join, Leave, Place
-from shmq.store import check_group_name
+from shmq.store import Broker, check_group_name
 
 _log = logging.getLogger(__name__)
 
@@ -35,13 +35,13 @@ _GREETING_S = 30.0
 class Sessions:
     """All connections, and which member each of them carries; `away` are members whose connection has broken."""
 
-    def __init__(self, term: int) -> None:
+    def __init__(self, broker: Broker, term: int) -> None:
         self.term = term
-        self.keeper: Keeper | None = None
         self.open: set[Session] = set()
         self.members: dict[tuple[str, str], Session] = {}
         self.away: dict[tuple[str, str], Session] = {}
         self.changed: Callable[[], object] = lambda: None
+        self.keeper = Keeper(broker, term, self.tell)
 
     def tell(self, group: str, member_id: str, message: wire.Message) -> None:
         """Send a member something, if it is connected."""
@@ -162,7 +162,6 @@ class Session(asyncio.Protocol):
     def _join(self, message: wire.Message) -> None:
         join = self._checked_join(message)
         keeper = self._sessions.keeper
-        assert keeper is not None
         try:
             group = check_group_name(message["group"])
             kept = keeper.open(group)
@@ -207,13 +206,11 @@ class Session(asyncio.Protocol):
     def _apply(self, event: Event) -> None:
         assert self._member is not None
         keeper = self._sessions.keeper
-        assert keeper is not None
         kept = keeper.kept.get(self._member[0])
         if kept is not None:
             keeper.apply(kept, event)
 
     def _answer(self, message: wire.Message) -> None:
-        assert self._sessions.keeper is not None
         reply: dict[str, Any] = {"type": "reply", "id": message["id"]}
         try:
             reply["result"] = answer(self._sessions.keeper, _text(message["name"]), dict(message["arguments"]))

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from shmq import _native
 from shmq.errors import ShmqError
-from shmq.store import Broker, TopicMeta
+from shmq.store import Broker, TopicMeta, open_partition
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,5 @@ class Upkeep:
         self._process.close()
 
     def _open(self, key: Key, meta: TopicMeta, number: int) -> _native.Partition:
-        directory = meta.partition_directory(number)
-        partition = _native.Partition(self._process, directory, meta.name, number, meta.topic_id)
-        self._partitions[key] = partition
+        partition = self._partitions[key] = open_partition(self._process, meta, number)
         return partition

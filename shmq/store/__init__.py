@@ -13,6 +13,7 @@ from .broker import Broker, open_broker
 from .gc import GcReport, collect, collect_all, collect_instance
 from .groups import Group, Groups, check_group_name
 from .meta import TopicMeta
+from .steps import open_partition
 from .temporary import temporary_broker
 from .topics import Topics
 from .verify import Finding, verify
@@ -31,6 +32,7 @@ __all__ = [
     "collect_all",
     "collect_instance",
     "open_broker",
+    "open_partition",
     "temporary_broker",
     "verify",
 ]

@@ -39,7 +39,7 @@ class TopicSteps:
         """Open a topic's partitions, all by default, for a while. Raises: what the native core finds wrong with one."""
         with self._broker.process() as process:
             wanted = range(meta.partitions) if numbers is None else numbers
-            partitions = [_open(process, meta, number) for number in wanted]
+            partitions = [open_partition(process, meta, number) for number in wanted]
             try:
                 yield partitions
             finally:
@@ -158,7 +158,7 @@ class TopicSteps:
         for number in range(meta.partitions):
             try:
                 with self._broker.process() as process:
-                    _open(process, meta, number).mark_deleted()
+                    open_partition(process, meta, number).mark_deleted()
             except ShmqError as damage:
                 _log.warning("processes that use %s-%d may not hear of its end: %s", meta.name, number, damage)
         return True
@@ -176,7 +176,8 @@ class TopicSteps:
             os.unlink(marker)
 
 
-def _open(process: _native.Process, meta: TopicMeta, number: int) -> _native.Partition:
+def open_partition(process: _native.Process, meta: TopicMeta, number: int) -> _native.Partition:
+    """Map a partition's control file. Raises: CorruptSegmentError, UnsupportedVersionError, StorageError."""
     return _native.Partition(process, meta.partition_directory(number), meta.name, number, meta.topic_id)
 
 
