@@ -37,9 +37,8 @@ SENDS = {
 
 
 @pytest.mark.parametrize("call", SENDS.values(), ids=SENDS)
-@pytest.mark.parametrize(
-    ("topic", "error", "said"),
-    [
+def test_sending_to_no_topic_is_refused_and_makes_none(broker, producer, call):
+    for topic, error, said in [
         ("tt", errors.UnknownTopicOrPartitionError, "did you mean 't'.*shmq topics create tt"),
         ("a/b", errors.InvalidTopicError, "it has '/'"),
         ("..", errors.InvalidTopicError, "a directory's own entry"),
@@ -49,11 +48,9 @@ SENDS = {
         (5, TypeError, "must be str, not int"),
         (None, TypeError, "must be str, not NoneType"),
         (b"t", TypeError, "must be str, not bytes"),
-    ],
-)
-def test_sending_to_no_topic_is_refused_and_makes_none(broker, producer, call, topic, error, said):
-    with pytest.raises(error, match=said):
-        call(producer, topic)
+    ]:
+        with pytest.raises(error, match=said):
+            call(producer, topic)
 
     producer.flush()
     assert broker.admin.list_topics() == ["t"]
@@ -110,9 +107,8 @@ def test_a_record_that_is_as_large_as_can_be_is_sent(broker, place):
     assert [len(value) for value in broker.values()] == [49152]
 
 
-@pytest.mark.parametrize(
-    ("args", "kwargs", "error"),
-    [
+def test_a_batch_with_something_wrong_in_it_is_refused_whole(broker, producer):
+    for args, kwargs, error in [
         ((5,), {}, TypeError),
         (([5],), {}, TypeError),
         (([b"v", "text"],), {}, TypeError),
@@ -126,11 +122,9 @@ def test_a_record_that_is_as_large_as_can_be_is_sent(broker, place):
         (([b"v"],), {"partition": 1}, ValueError),
         (([b"v"],), {"partition": -1}, ValueError),
         (([b"v"],), {"partition": "0"}, ValueError),
-    ],
-)
-def test_a_batch_with_something_wrong_in_it_is_refused_whole(broker, producer, args, kwargs, error):
-    with pytest.raises(error):
-        producer.send_many("t", *args, **kwargs)
+    ]:
+        with pytest.raises(error):
+            producer.send_many("t", *args, **kwargs)
 
     producer.flush()
     assert broker.values() == []
@@ -199,11 +193,11 @@ def test_a_producer_that_waits_for_space_can_be_used_by_its_signal_handler(broke
     assert broker.values() == [b"from the handler"]
 
 
-@pytest.mark.parametrize("timeout_ms", [-1, math.nan])
-def test_a_timeout_of_closing_that_cannot_be_is_refused_and_it_stays_open(broker, place, timeout_ms):
+def test_a_timeout_of_closing_that_cannot_be_is_refused_and_it_stays_open(broker, place):
     consumer = broker.consumer("t")
 
-    with pytest.raises(ValueError, match="0 or more milliseconds"):
-        consumer.close(timeout_ms=timeout_ms)
+    for timeout_ms in (-1, math.nan):
+        with pytest.raises(ValueError, match="0 or more milliseconds"):
+            consumer.close(timeout_ms=timeout_ms)
 
     assert consumer.assignment() == {TopicPartition("t", 0)}

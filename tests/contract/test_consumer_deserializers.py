@@ -102,12 +102,13 @@ def test_a_deserializer_that_fails_in_one_partition_does_not_keep_the_others_bac
     consumer = broker.consumer("t", value_deserializer=int)
     got, failures = [], 0
 
-    while failures < 3:
+    for _ in range(8):
         try:
             got += [record.partition for records in consumer.poll().values() for record in records]
         except ValueError:
             failures += 1
 
+    assert failures > 1
     assert sorted(got) == [0] * 5 + [2] * 5
 
 

@@ -13,7 +13,7 @@ import pytest
 from shmq import TopicPartition, errors
 from shmq.store.files import file_lock
 
-LONG_MS = 600_000
+LONG_MS = 60_000
 
 
 def send(broker, count: int, bytes_each: int = 1000, partition: int = 0) -> None:

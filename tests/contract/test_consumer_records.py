@@ -91,20 +91,20 @@ def test_the_timestamp_type_is_the_topics(broker, kind, number):
     assert record.timestamp == 5 if number == 0 else before_ms - 1 <= record.timestamp <= time.time() * 1000 + 1
 
 
-@pytest.mark.parametrize("name", FIELDS)
-def test_a_field_cannot_be_set_or_deleted(record, name):
-    before = getattr(record, name)
+def test_no_field_can_be_set_or_deleted_and_none_be_added(record):
+    before = tuple(record)
 
-    with pytest.raises((AttributeError, TypeError)):
-        setattr(record, name, 1)
-    with pytest.raises((AttributeError, TypeError)):
-        delattr(record, name)
-    with pytest.raises((AttributeError, TypeError)):
+    for index, name in enumerate(FIELDS):
+        with pytest.raises((AttributeError, TypeError)):
+            setattr(record, name, 1)
+        with pytest.raises((AttributeError, TypeError)):
+            delattr(record, name)
+        with pytest.raises(TypeError):
+            record[index] = 1
+    with pytest.raises(AttributeError):
         record.another = 1
-    with pytest.raises(TypeError):
-        record[FIELDS.index(name)] = 1
 
-    assert getattr(record, name) == before
+    assert tuple(record) == before
 
 
 def test_it_unpacks_compares_hashes_and_pickles_as_a_tuple(record):
@@ -128,9 +128,9 @@ def test_the_bytes_are_a_copy_that_the_log_cannot_change(broker):
     producer.send("t", value, key=key, headers=[("h", header)])
     (record,) = broker.read()
 
-    consumer = broker.consumer("t")
-    while consumer.beginning_offsets([place])[place] == 0:
+    for _ in range(50):
         producer.send("t", b"x" * 10_000)
+    assert broker.consumer().beginning_offsets([place])[place] > 0
     broker.admin.delete_topics(["t"])
 
     assert (record.value, record.key, record.headers) == (value, key, [("h", header)])

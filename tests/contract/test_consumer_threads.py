@@ -7,12 +7,13 @@ import gc
 import os
 import signal
 import threading
+import time
 
 import pytest
 
 from shmq import TopicPartition, errors
 
-LONG_MS = 600_000
+LONG_MS = 60_000
 PLACE = TopicPartition("t", 0)
 
 USES = {
@@ -40,7 +41,7 @@ USES = {
 @pytest.fixture
 def consumer(broker):
     broker.create()
-    return broker.consumer("t")
+    return broker.consumer("t", consumer_timeout_ms=LONG_MS)
 
 
 def errors_of(consumer) -> dict[str, str]:
@@ -177,28 +178,25 @@ def test_a_consumer_in_use_is_closed_by_waking_it_first(consumer, wait_until):
     assert not consumer.bootstrap_connected()
 
 
-def test_other_threads_run_while_a_consumer_waits(broker, consumer, wait_until):
-    steps = []
-    stop = threading.Event()
+@pytest.mark.parametrize("spin_us", [0, 1_000_000])
+def test_other_threads_run_while_a_consumer_waits(broker, consumer, spin_us, wait_until):
+    waiting = broker.consumer("t", spin_us=spin_us)
+    stamps, stop = [], threading.Event()
 
     def work():
         while not stop.is_set():
-            steps.append(None)
+            stamps.append(time.monotonic())
 
-    for spin_us in (0, 1_000_000):
-        waiting = broker.consumer("t", spin_us=spin_us)
-        worker = threading.Thread(target=work)
-        stop.clear()
-        worker.start()
-        wait_until(lambda: steps)
-        before = len(steps)
-        waiting.poll(timeout_ms=100)
-        while_waiting = len(steps) - before
-        stop.set()
-        worker.join(20)
-        steps.clear()
+    worker = threading.Thread(target=work)
+    worker.start()
+    wait_until(lambda: stamps)
+    began = time.monotonic()
+    waiting.poll(timeout_ms=400)
+    stop.set()
+    worker.join(20)
 
-        assert while_waiting > 1000, f"spin_us={spin_us}"
+    quarters = {int((stamp - began) / 0.1) for stamp in stamps if began <= stamp < began + 0.4}
+    assert quarters == {0, 1, 2, 3}
 
 
 # -- signal handlers -------------------------------------------------------------------------------------------------
@@ -269,34 +267,37 @@ def test_a_child_reads_with_a_consumer_of_its_own(broker, consumer):
 def test_what_a_child_does_with_an_inherited_consumer_does_not_touch_its_parent(broker, end, wait_until):
     """Neither the doorbell that wakes it, nor the registration that holds producers back for it."""
     place = broker.create_queue()
-    holder = [broker.consumer("t")]
+    holder = [broker.consumer("t"), broker.consumer("t")]
     holder[0].poll(timeout_ms=20)
     doorbells = broker.doorbells()
 
     def child():
         if end == "close":
-            holder[0].close()
+            for inherited in holder:
+                inherited.close()
         if end == "forget":
             broker._clients.clear()
             holder.clear()
             gc.collect()
 
     broker.fork(child).result()
-    producer = broker.producer(max_block_ms=0)
-    with pytest.raises(errors.BufferFullError):
-        for _ in range(100):
-            producer.send("t", b"x" * 10_000)
-    consumer = holder[0]
-    count = len(consumer.poll(timeout_ms=LONG_MS)[place])
-    sender = threading.Thread(target=lambda: (wait_until(lambda: consumer._slept > 5), producer.send("t", b"v")))
+    (consumer, fast), producer = holder, broker.producer(max_block_ms=0)
+    for _ in range(2):
+        with pytest.raises(errors.BufferFullError):
+            for _ in range(100):
+                producer.send("t", b"x" * 10_000)
+        fast.poll()
+    offsets = [record.offset for record in consumer.poll(timeout_ms=LONG_MS)[place]]
+    slept = consumer._slept
+    sender = threading.Thread(target=lambda: (wait_until(lambda: consumer._slept > slept), producer.send("t", b"v")))
     sender.start()
-    while not (batch := consumer.poll(timeout_ms=10)):
-        pass
+    batch = consumer.poll(timeout_ms=LONG_MS)
     sender.join(20)
 
     assert broker.doorbells() == doorbells
-    assert count >= 10
+    assert offsets == list(range(10))
     assert batch[place][0].value == b"v"
+    assert consumer._rescued == 0, "its doorbell did not ring"
 
 
 def test_a_fork_while_another_thread_is_inside_leaves_the_child_free(broker, consumer, wait_until):
