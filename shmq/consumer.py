@@ -8,6 +8,7 @@ Sits: over subscription. Source: KafkaConsumer of kafka-python.
 from __future__ import annotations
 
 import itertools
+import math
 from types import TracebackType
 from typing import Any
 
@@ -46,7 +47,7 @@ class Consumer(Subscription):
         super().__init__(
             max_poll_records=config.max_poll_records,
             fetch_min_bytes=config.fetch_min_bytes,
-            fetch_max_wait_ms=int(config.fetch_max_wait_ms),
+            fetch_max_wait_ms=math.ceil(config.fetch_max_wait_ms),
             fetch_max_bytes=max(1, config.fetch_max_bytes),
             max_partition_fetch_bytes=max(1, config.max_partition_fetch_bytes),
             spin_us=int(config.spin_us),

@@ -36,7 +36,7 @@ _numbers = itertools.count(1)
 
 
 def _whole_ms(milliseconds: float) -> int:
-    return _FOREVER_MS if math.isinf(milliseconds) else int(milliseconds)
+    return _FOREVER_MS if math.isinf(milliseconds) else math.ceil(milliseconds)
 
 
 class Producer(_native.ProducerCore):

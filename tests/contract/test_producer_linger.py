@@ -139,6 +139,20 @@ def test_flush_gives_up_after_its_timeout_and_nothing_is_lost(broker):
     assert future.succeeded()
 
 
+def test_flush_gives_up_no_earlier_than_its_timeout(broker):
+    fill(broker)
+    producer = broker.producer(linger_ms=FOREVER_MS)
+    producer.send("q", b"y" * 10_000)
+
+    for _ in range(20):
+        began = time.monotonic()
+        with pytest.raises(errors.KafkaTimeoutError):
+            producer.flush(timeout=0.0029)
+        assert time.monotonic() - began >= 0.0029
+    with pytest.raises(errors.KafkaTimeoutError):
+        producer.close(timeout=0)
+
+
 def test_a_full_partition_does_not_hold_up_the_others(broker, wait_until):
     fill(broker)
     broker.create("free")
