@@ -43,16 +43,22 @@ static PyObject *process_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     return (PyObject *)self;
 }
 
+/* Keeps the exception that is set. */
+static void unlink_doorbell(const struct shmq_process *process) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (call_with_name(shmq_unlink_doorbell, process, process->epoch) < 0)
+        PyErr_WriteUnraisable(shmq_unlink_doorbell);
+    PyErr_Restore(type, value, traceback);
+}
+
 /* Give one use of a registration up; the last one takes the doorbell with it. Keeps the exception that is set. */
 void shmq_py_release_process(struct shmq_process *process) {
-    PyObject *type, *value, *traceback;
     if (!process || process->fork_count != shmq_fork_count())
         return;
-    PyErr_Fetch(&type, &value, &traceback);
-    if (process->users == 1 && process->doorbell && call_with_name(shmq_unlink_doorbell, process, process->epoch) < 0)
-        PyErr_WriteUnraisable(shmq_unlink_doorbell);
+    if (process->users == 1 && process->doorbell)
+        unlink_doorbell(process);
     shmq_process_close(process);
-    PyErr_Restore(type, value, traceback);
 }
 
 static void process_release(ProcessObject *self) {
@@ -77,10 +83,14 @@ int shmq_py_ensure_doorbell(ProcessObject *self) {
         return shmq_raise_closed("process"), -1;
     if (self->process->doorbell)
         return 0;
-    if (call_with_name(shmq_create_doorbell, self->process, self->process->epoch) < 0)
-        return -1;
-    int result = shmq_doorbell_open(self->process, &fail);
-    return result == SHMQ_OK ? 0 : (shmq_raise(result, &fail, NULL, 0), -1);
+    if (call_with_name(shmq_create_doorbell, self->process, self->process->epoch) == 0) {
+        int result = shmq_doorbell_open(self->process, &fail);
+        if (result == SHMQ_OK)
+            return 0;
+        shmq_raise(result, &fail, NULL, 0);
+    }
+    unlink_doorbell(self->process); /* Ctrl-C may have come just after it was created */
+    return -1;
 }
 
 struct slot_look {

@@ -22,8 +22,8 @@ def create(name: str) -> None:
     Raises:
         StorageError: /dev/shm has no room, or another user has the name.
     """
-    unlink(name)
     try:
+        unlink(name)
         posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=0o600, initial_value=0).close()
     except (posix_ipc.Error, OSError) as error:
         raise StorageError(f"/dev/shm{name}", f"the doorbell could not be created: {error}") from error

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import posix_ipc
 import psutil
 import pytest
 
@@ -19,6 +20,28 @@ LONG_MS = 600_000
 SHORT_MS = 300
 AT_ONCE_S = 5.0
 PLACE = TopicPartition("t", 0)
+
+
+def test_ctrl_c_just_after_a_doorbell_was_made_leaves_none(broker, monkeypatch):
+    broker.create()
+    consumer = broker.consumer("t")
+    make = posix_ipc.Semaphore
+
+    def interrupted(*args, **kwargs):
+        make(*args, **kwargs).close()
+        assert len(broker.doorbells()) == 1
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(posix_ipc, "Semaphore", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            consumer.poll(LONG_MS)
+
+    assert broker.doorbells() == []
+    assert consumer.poll(1) == {}
+    assert len(broker.doorbells()) == 1
+    consumer.close()
+    assert broker.doorbells() == []
 
 
 # Each begins in the child: it makes what it needs and returns the call that blocks for `timeout_ms`.
