@@ -74,11 +74,15 @@ class Positions(_native.ConsumerCore):
         self._readers[:] = [readers[place] for place in places]
         for reader in before:
             if readers.get(reader.key) is not reader:
-                self._drop(reader)
-                self._healed_before += reader.healed
-                reader.close()
-                self._wanted.pop(reader.key, None)
+                self._part_with(reader)
         self._note_pauses()
+
+    def _part_with(self, reader: _native.Reader) -> None:
+        """It is assigned no more: close it, with what was polled ahead of it, and keep its count."""
+        self._drop(reader)
+        self._healed_before += reader.healed
+        reader.close()
+        self._wanted.pop(reader.key, None)
 
     @alone
     def assignment(self) -> set[TopicPartition]:

@@ -14,7 +14,7 @@ import logging
 import re
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from shmq import _native
 from shmq.commits import Commits, key_of
@@ -98,9 +98,12 @@ class Subscription(Commits):
     @alone
     def subscription(self) -> set[str] | None:
         """Return the names of the topics that this consumer is subscribed to, None if it is to none."""
-        if self._pattern is not None:
-            return {name for name in self._connection.topics.names() if re.match(self._pattern, name)}
-        return set(self._topics) or None
+        return set(self._names()) or (None if self._pattern is None else set())
+
+    def _names(self) -> Sequence[str]:
+        if self._pattern is None:
+            return self._topics
+        return [name for name in self._connection.topics.names() if re.match(self._pattern, name)]
 
     @alone
     def unsubscribe(self) -> None:
@@ -244,9 +247,7 @@ class Subscription(Commits):
         for reader in [reader for reader in self._readers if reader.key in gone]:
             self._readers.remove(reader)
             self._holding.pop(reader.key, None)
-            self._drop(reader)
-            reader.close()
-            self._wanted.pop(reader.key, None)
+            self._part_with(reader)
         for place in list(places):
             self._owned.pop(place, None)
             self._metas.pop(place, None)
@@ -335,10 +336,7 @@ class Subscription(Commits):
 
     def _assign_all(self) -> None:
         """Without a group: every partition of the topics that there are."""
-        names = self._topics
-        if self._pattern is not None:
-            names = tuple(name for name in self._connection.topics.names() if re.match(self._pattern, name))
-        metas = [self._connection.topics.load(name) for name in names]
+        metas = [self._connection.topics.load(name) for name in self._names()]
         self._replace([TopicPartition(meta.name, number) for meta in metas for number in range(meta.partitions)])
 
     def _checked_topics(self, topics: Iterable[str], pattern: str | None) -> tuple[str, ...]:

@@ -55,8 +55,8 @@ class TopicConfig:
     retention_ms: int = option(
         7 * 24 * 60 * 60 * 1000,
         Number(-1, INT64_MAX, "ms"),
-        "With `retention=delete`, a segment is dropped, when a new one is begun, once it and its records are older; "
-        "-1 is never.",
+        "With `retention=delete`, a segment is dropped once it and its records are older, when a new one is begun or "
+        "by the coordinator; -1 is never.",
     )
     retention: str = option(
         "delete",

@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from shmq import Consumer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition, errors
+from shmq import Consumer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition, _native, errors
 
 FAST = {"session_timeout_ms": 400, "heartbeat_interval_ms": 100}
 
@@ -176,6 +176,29 @@ def test_what_a_listener_raises_comes_out_of_poll_and_the_member_goes_on(broker,
     assert len(consumer.assignment()) == 4
     read = []
     wait_until(lambda: read.extend(consumer.poll(timeout_ms=50).values()) or sum(map(len, read)) == 40)
+
+
+def test_what_was_healed_in_partitions_that_others_have_now_still_counts(broker, wait_until):
+    broker.create("t")
+    broker.create("other")
+    producer = broker.producer()
+    producer.send("t", b"before")
+
+    def die_in_an_append():
+        _native.fault_arm("journal.commit.before", 1, signal.SIGKILL)
+        broker.producer().send("t", b"never")
+
+    with pytest.raises(AssertionError, match="died without a word"):
+        broker.fork(die_in_an_append).result()
+    producer.send("t", b"after")
+    consumer = broker.consumer("t", group_id="g", auto_offset_reset="earliest")
+    read = []
+    wait_until(lambda: read.extend(consumer.poll(timeout_ms=50, max_records=1).values()) or len(read) == 2)
+
+    consumer.subscribe(["other"])
+    wait_until(lambda: consumer.poll(timeout_ms=50) or consumer.assignment() == {TopicPartition("other", 0)})
+
+    assert consumer.metrics()["consumer-metrics"]["claims-healed-total"] == 1
 
 
 def test_a_killed_member_is_replaced_at_once(broker, settle):
