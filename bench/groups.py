@@ -22,7 +22,7 @@ from rich.progress import track
 
 from bench.report import make_console
 from shmq import Admin, Consumer, Producer, TopicPartition, coordination, temporary_broker
-from shmq.store.temporary import coordinator_of
+from shmq.store.coordinator import coordinator_of
 
 DEADLINE_S = 20.0
 

@@ -179,18 +179,13 @@ class GroupAdmin:
         metas = {each: topics.find(each) for each in topics.names()}
         committed = CommittedOffsets(group)
         chosen = None if wanted is None else set(wanted)
-        try:
-            found = {}
-            for topic, topic_id, partition, _ in committed.stored():
-                place = TopicPartition(topic, partition)
-                meta = metas.get(topic)
-                if meta is not None and meta.topic_id == topic_id and (chosen is None or place in chosen):
-                    what = committed.read(meta, partition)
-                    if what is not None:
-                        found[place] = what
-            return found
-        finally:
-            committed.close()
+        found = {}
+        for topic, topic_id, partition, word in committed.stored():
+            place = TopicPartition(topic, partition)
+            meta = metas.get(topic)
+            if meta is not None and meta.topic_id == topic_id and (chosen is None or place in chosen):
+                found[place] = committed.with_note(meta, partition, word)
+        return found
 
     @contextlib.contextmanager
     def _looking(self) -> Iterator[_Look]:

@@ -41,22 +41,23 @@ class CommittedOffsets:
 
     def look(self, meta: TopicMeta, partition: int) -> Committed | None:
         """Return a partition's word, None if the group never had this topic. Errors: `_native.Offsets`."""
-        file = self._open(meta, partition, make=False)
-        if file is None:
+        try:
+            return _word(self._open(meta, partition, make=False), partition)
+        except FileNotFoundError:
             return None
-        return _word(file, partition)
 
     def read(self, meta: TopicMeta, partition: int) -> OffsetAndMetadata | None:
         """Return what was committed last, None if nothing was."""
         word = self.look(meta, partition)
-        if word is None or word.offset is None:
-            return None
+        return None if word is None or word.offset is None else self.with_note(meta, partition, word)
+
+    def with_note(self, meta: TopicMeta, partition: int, word: Committed) -> OffsetAndMetadata:
+        """Return what a partition's word says, with the note that was committed with it."""
         return OffsetAndMetadata(word.offset, self._note(meta, partition, word) if word.has_note else "", -1)
 
     def epoch(self, meta: TopicMeta, partition: int) -> int:
         """Return the epoch with which this partition can be committed now; makes the file where it is missing."""
         file = self._open(meta, partition, make=True)
-        assert file is not None
         return file.get(partition)[0]
 
     def commit(self, meta: TopicMeta, partition: int, epoch: int, what: OffsetAndMetadata) -> None:
@@ -67,7 +68,6 @@ class CommittedOffsets:
             StorageFullError, StorageError: its metadata could not be stored; nothing was changed.
         """
         file = self._open(meta, partition, make=True)
-        assert file is not None
         assert what.offset is not None
         if what.metadata:
             note = what.metadata.encode()
@@ -104,13 +104,11 @@ class CommittedOffsets:
     def fence(self, meta: TopicMeta, partition: int, epoch: int) -> None:
         """Let `epoch` be the only one that can commit. For the coordinator."""
         file = self._open(meta, partition, make=True)
-        assert file is not None
         file.fence(partition, epoch)
 
     def reset(self, meta: TopicMeta, partition: int, what: OffsetAndMetadata | None) -> int:
         """Set, or forget, what is committed, whoever owns the partition; return the epoch. For the coordinator."""
         file = self._open(meta, partition, make=True)
-        assert file is not None
         had_note = file.reset(partition, None if what is None else what.offset)
         if had_note:
             self._forget_notes(meta, partition, keep=None)
@@ -125,7 +123,8 @@ class CommittedOffsets:
             file.close()
         self._files.clear()
 
-    def _open(self, meta: TopicMeta, partition: int, *, make: bool) -> _native.Offsets | None:
+    def _open(self, meta: TopicMeta, partition: int, *, make: bool) -> _native.Offsets:
+        """A topic's file. FileNotFoundError: there is none, and it is not to be made."""
         key = meta.name, meta.topic_id
         file = self._files.get(key)
         if file is not None and partition < file.partitions:
@@ -134,10 +133,7 @@ class CommittedOffsets:
         if make and not os.path.exists(path):
             _native.create_offsets(path, meta.topic_id, meta.partitions)
         if file is None:
-            try:
-                file = self._files[key] = _native.Offsets(path, meta.topic_id)
-            except FileNotFoundError:
-                return None
+            file = self._files[key] = _native.Offsets(path, meta.topic_id)
         if partition >= file.partitions:
             file.grow(meta.partitions)
         return file

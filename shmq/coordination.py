@@ -25,7 +25,7 @@ from shmq import errors, wire
 from shmq.errors import CoordinatorNotAvailableError, UnknownMemberIdError, membership_error
 from shmq.store import Broker
 
-SOCKET, LOCK, START, LOG = "coordinator.sock", "coordinator.lock", "coordinator.start", "coordinator.log"
+SOCKET, START, LOG = "coordinator.sock", "coordinator.start", "coordinator.log"
 MAX_LOG_BYTES = 1 << 20
 _PATIENCE_S = 10.0
 _START_AGAIN_S = 5.0

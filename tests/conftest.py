@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gc
 import json
 import os
@@ -27,6 +26,7 @@ import pytest
 
 from shmq import Admin, Consumer, Producer, TopicPartition
 from shmq.store import collect, collect_instance, open_broker
+from shmq.store.coordinator import coordinator_of
 
 DEADLINE_S = 20.0
 SEGMENT_BYTES = 65536
@@ -190,15 +190,7 @@ class BrokerUnderTest:
 
     def coordinator(self) -> int:
         """Process id of the coordinator, 0 if there is none."""
-        path = self.directory / "coordinator.lock"
-        if not path.exists():
-            return 0
-        with open(path) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(json.loads(path.read_text().strip("\0 ") or '{"pid": 0}')["pid"])
-        return 0
+        return coordinator_of(str(self.directory))
 
     def kill_coordinator(self, number: int = signal.SIGKILL) -> int:
         """End the coordinator, if there is one, and wait until it is gone; its process id."""

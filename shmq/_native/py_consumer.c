@@ -213,22 +213,22 @@ static PyObject *consumer_next(ConsumerObject *self) {
     return record;
 }
 
-static PyObject *consumer_set_wakeup(ConsumerObject *self, PyObject *process) {
+/* Set a flag that polls look at, and wake the one that may sleep. */
+static PyObject *disturb(int *flag, PyObject *process, const char *usage) {
     if (Py_TYPE(process) != &ProcessType)
-        return PyErr_Format(PyExc_TypeError, "_set_wakeup(Process)");
-    __atomic_store_n(&self->woken, 1, __ATOMIC_SEQ_CST);
+        return PyErr_Format(PyExc_TypeError, "%s", usage);
+    __atomic_store_n(flag, 1, __ATOMIC_SEQ_CST);
     if (((ProcessObject *)process)->process)
         shmq_doorbell_ring_self(((ProcessObject *)process)->process);
     Py_RETURN_NONE;
 }
 
+static PyObject *consumer_set_wakeup(ConsumerObject *self, PyObject *process) {
+    return disturb(&self->woken, process, "_set_wakeup(Process)");
+}
+
 static PyObject *consumer_nudge(ConsumerObject *self, PyObject *process) {
-    if (Py_TYPE(process) != &ProcessType)
-        return PyErr_Format(PyExc_TypeError, "_nudge(Process)");
-    __atomic_store_n(&self->nudged, 1, __ATOMIC_SEQ_CST);
-    if (((ProcessObject *)process)->process)
-        shmq_doorbell_ring_self(((ProcessObject *)process)->process);
-    Py_RETURN_NONE;
+    return disturb(&self->nudged, process, "_nudge(Process)");
 }
 
 static PyObject *consumer_is_inside(ConsumerObject *self, void *Py_UNUSED(closure)) {

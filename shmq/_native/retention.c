@@ -306,7 +306,7 @@ int shmq_retention_apply(const struct shmq_partition *partition, uint64_t *retir
     if (result == SHMQ_NOTHING)
         return SHMQ_OK;
     if (result == SHMQ_E_CORRUPT)
-        return shmq_fail(fail, result, partition->directory, "the ring's words contradict each other");
+        return contradiction(&room, fail);
     if (result == SHMQ_OK)
         result = trim(&room, room.spares, false, fail);
     *retired = room.retired;

@@ -2,7 +2,7 @@
 
 Owns: handing out records one by one or many at once, and what a cancelled wait has read already.
 Must never: lose a record because a task was cancelled, or commit one that was not handed out.
-Sits: over the Consumer and its thread. Source: AIOKafkaConsumer of aiokafka.
+Sits: over the client and the Consumer. Source: AIOKafkaConsumer of aiokafka.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import functools
 import inspect
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
+from shmq.aio.client import Client, not_started
 from shmq.aio.thread import Thread
 from shmq.consumer import Consumer as BlockingConsumer
-from shmq.errors import IllegalStateError, WakeupError
+from shmq.errors import WakeupError
 from shmq.listener import ConsumerRebalanceListener
 from shmq.types import OffsetAndMetadata, TopicPartition
 
@@ -34,7 +34,7 @@ def _forwarded(name: str) -> Any:
     return method
 
 
-class Consumer:
+class Consumer(Client):
     """Reads records; for one event loop.
 
     Args:
@@ -45,45 +45,24 @@ class Consumer:
     have coroutines for methods.
     """
 
+    _thread_name = "shmq-aio-consumer"
+
     def __init__(self, *topics: str, **configs: Any) -> None:
         self._topics, self._configs = topics, configs
-        self._thread: Thread | None = None
         self._consumer: BlockingConsumer | None = None
         self._ready: deque[Any] = deque()
         self._fetching = asyncio.Lock()
         self._is_polling = False
 
-    async def start(self) -> None:
-        """Open the broker, and join the group. Errors: `shmq.Consumer`."""
-        if self._thread is not None:
-            raise IllegalStateError("it was started already")
-        self._thread = Thread("shmq-aio-consumer")
-        try:
-            self._consumer = await self._thread.start(lambda: BlockingConsumer(*self._topics, **self._configs))
-        except BaseException:
-            await self.stop()
-            raise
+    async def _begin(self, thread: Thread) -> None:
+        self._consumer = await thread.start(lambda: BlockingConsumer(*self._topics, **self._configs))
 
-    async def stop(self) -> None:
-        """Commit what was handed out, leave the group and close; a second time does nothing."""
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return
+    async def _finish(self, thread: Thread) -> None:
         consumer = self._consumer
         if consumer is not None:
             if self._is_polling:
                 consumer.wakeup()
             await thread.start(lambda: self._close(consumer))
-        thread.end()
-
-    async def __aenter__(self) -> Consumer:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     # -- records ------------------------------------------------------------------------------------------------------
 
@@ -191,7 +170,7 @@ class Consumer:
 
     def _open(self) -> BlockingConsumer:
         if self._thread is None or self._consumer is None:
-            raise IllegalStateError("it is not started; use `async with`, or await start()")
+            raise not_started()
         return self._consumer
 
     async def _run(self, function: Callable[[BlockingConsumer], Any]) -> Any:

@@ -15,7 +15,8 @@ import socket
 from collections.abc import Iterator
 
 from shmq import _native, wire
-from shmq.coordination import LOCK, SOCKET, socket_address
+from shmq.coordination import SOCKET, socket_address
+from shmq.store.coordinator import COORDINATOR_LOCK
 
 BACKLOG = 1024
 
@@ -23,7 +24,7 @@ BACKLOG = 1024
 @contextlib.contextmanager
 def tenure(directory: str) -> Iterator[int | None]:
     """Hold the lock and yield the term, one higher than any before; None if somebody else holds it."""
-    path = os.path.join(directory, LOCK)
+    path = os.path.join(directory, COORDINATOR_LOCK)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:

@@ -3,29 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from three_partitions import assigned, numbers
 
-from shmq import Consumer, TopicPartition, errors
-
-
-def numbers(batches) -> dict[int, list[int]]:
-    return {place.partition: [int(record.value) for record in records] for place, records in batches.items()}
-
-
-@pytest.fixture
-def places(broker):
-    """Topic "t" of three partitions, with 0, 1, 2 in the first, 10, 11, 12 in the second, and so on."""
-    broker.create(partitions=3)
-    producer = broker.producer()
-    for partition in range(3):
-        producer.send_many("t", [b"%d" % (10 * partition + number) for number in range(3)], partition=partition)
-    return [TopicPartition("t", partition) for partition in range(3)]
-
-
-def assigned(broker, places, **configs) -> Consumer:
-    consumer = broker.consumer(**configs)
-    consumer.assign(places)
-    return consumer
-
+from shmq import TopicPartition, errors
 
 # -- assignment ------------------------------------------------------------------------------------------------------
 
