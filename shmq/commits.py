@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from shmq import _native
 from shmq.committed import CommittedOffsets
 from shmq.errors import CommitFailedError, IllegalArgumentError, IllegalStateError, ShmqError
 from shmq.futures import PendingRecord
-from shmq.groups.events import Place
 from shmq.positions import Positions, alone
 from shmq.store import Groups, TopicMeta
 from shmq.types import OffsetAndMetadata, TopicPartition
@@ -25,21 +25,26 @@ _log = logging.getLogger(__name__)
 CommitCallback = Callable[[dict[TopicPartition, OffsetAndMetadata], Exception | None], object]
 
 
+class Owned(NamedTuple):
+    """A partition that a consumer may commit: in which topic, and with which epoch."""
+
+    meta: TopicMeta
+    epoch: int
+
+
 class Commits(Positions):
     """The part of Consumer that is about committed offsets."""
 
     _process: _native.Process
     _committed: CommittedOffsets | None
-    _owned: dict[Place, int]
-    """What this consumer may commit: the epoch, by partition."""
-    _metas: dict[Place, TopicMeta]
+    _owned: dict[TopicPartition, Owned]
     _holding: dict[TopicPartition, _native.Reader]
     """Readers of topics whose producers wait for this group."""
 
     def _init_commits(self) -> None:
         group_id = self.config.group_id
         self._committed = None if group_id is None else CommittedOffsets(Groups(self._connection.broker).make(group_id))
-        self._owned, self._metas, self._holding = {}, {}, {}
+        self._owned, self._holding = {}, {}
         self._answers: list[tuple[CommitCallback, dict[TopicPartition, OffsetAndMetadata], Exception | None]] = []
 
     # -- committing ---------------------------------------------------------------------------------------------------
@@ -119,15 +124,14 @@ class Commits(Positions):
 
     def _commit_all(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         group = self._group()
-        owned = {key_of(place): place for place in self._owned}
         failure: CommitFailedError | None = None
         for key, what in offsets.items():
-            place = owned.get(key)
-            if place is None:
+            owned = self._owned.get(key)
+            if owned is None:
                 failure = CommitFailedError(group.group.name, *key, "it is not assigned to this consumer")
                 continue
             try:
-                group.commit(self._metas[place], place.partition, self._owned[place], what)
+                group.commit(owned.meta, key[1], owned.epoch, what)  # a plain tuple is a partition, too
                 self._let_go_up_to(key, what)
             except CommitFailedError as error:
                 failure = error
@@ -174,8 +178,3 @@ class Commits(Positions):
     def _first_place(self, meta: TopicMeta, place: TopicPartition) -> int | None:
         found = None if self._committed is None else self._committed.look(meta, place.partition)
         return None if found is None else found.offset
-
-
-def key_of(place: Place) -> TopicPartition:
-    """Return a partition's name, without the topic's number."""
-    return TopicPartition(place.topic, place.partition)

@@ -94,7 +94,7 @@ class Membership:
         self._lock = threading.Lock()
         self._topics: tuple[str, ...] = ()
         self._pattern: str | None = None
-        self._owned: dict[Place, int] = {}
+        self._owned: list[Place] = []
         self._news = News()
         self._outbox: list[wire.Message] = []
         self._rejoin = self._hang_up = self._is_refused = False
@@ -132,10 +132,10 @@ class Membership:
             if self._news == News():
                 self._news = news
 
-    def own(self, epochs: dict[Place, int], number: int) -> None:
+    def own(self, places: list[Place], number: int) -> None:
         """Note what the consumer reads now, and say that it has carried out the target of this number."""
         with self._lock:
-            self._owned = dict(epochs)
+            self._owned = places
             self._outbox.append({"type": "done", "number": number})
         self._ring()
 
@@ -143,7 +143,7 @@ class Membership:
         """Be a member again, under another id, after having been expelled."""
         with self._lock:
             self.member_id = self._new_id()
-            self._owned = {}
+            self._owned = []
             # If the old one has come back meanwhile, to a coordinator that did not know of its end, it goes now.
             self._outbox = [{"type": "leave", "for_good": False}]
             self._rejoin, self._hang_up = False, True

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Iterable, Sequence
 
 from shmq import _native
-from shmq.commits import Commits, key_of
+from shmq.commits import Commits, Owned
 from shmq.committed import CommittedOffsets
 from shmq.errors import (
     FencedInstanceIdError,
@@ -30,7 +30,6 @@ from shmq.groups.events import Place
 from shmq.listener import ConsumerRebalanceListener
 from shmq.membership import Membership, Target
 from shmq.positions import alone
-from shmq.store import TopicMeta
 from shmq.store.names import check_topic_name
 from shmq.types import ConsumerGroupMetadata, TopicPartition
 
@@ -181,17 +180,19 @@ class Subscription(Commits):
 
     def _take_over(self, membership: Membership, target: Target) -> None:
         """Let go of what the target does not have, then take what it has anew."""
-        lost = {place for place, epoch in self._owned.items() if target.epochs.get(place, epoch) != epoch}
-        going = [place for place in self._owned if place not in target.epochs and place not in lost]
+        owned = self._owned_epochs()
+        lost = {place for place, epoch in owned.items() if target.epochs.get(place, epoch) != epoch}
+        going = owned.keys() - target.epochs.keys()
         is_new = target.generation != self._generation
         self._generation = target.generation
         if lost:
-            self._lose(lost)
+            self._lose(set(map(_key_of, lost)))
         if going:
-            self._let_go_of(going)
-        coming = {place: epoch for place, epoch in target.epochs.items() if place not in self._owned}
+            self._let_go_of(set(map(_key_of, going)))
+        kept = self._owned_epochs()
+        coming = {place: epoch for place, epoch in target.epochs.items() if place not in kept}
         arrived = self._take(coming)
-        membership.own(self._owned, target.number)
+        membership.own(list(self._owned_epochs()), target.number)
         self._plan_commit()
         if not target.epochs and is_new:
             _log.info(
@@ -200,57 +201,61 @@ class Subscription(Commits):
         if is_new or coming:
             self._tell("on_partitions_assigned", sorted(arrived))
 
+    def _owned_epochs(self) -> dict[Place, int]:
+        """What is owned, in the coordinator's terms."""
+        return {Place(key.topic, owned.meta.topic_id, key.partition): owned.epoch for key, owned in self._owned.items()}
+
     def _take(self, epochs: dict[Place, int]) -> set[TopicPartition]:
         """Read these, too, from where the group committed. One whose topic is gone is left out: it will be revoked."""
-        opened: dict[Place, _native.Reader] = {}
+        opened: dict[TopicPartition, _native.Reader] = {}
+        owned: dict[TopicPartition, Owned] = {}
         try:
-            for place in epochs:
+            for place, epoch in epochs.items():
                 try:
-                    meta = self._connection.topics.load(place.topic)
+                    meta, key = self._connection.topics.load(place.topic), _key_of(place)
                     if meta.topic_id == place.topic_id:
-                        opened[place] = self._open(key_of(place))
-                        self._metas[place] = meta
+                        opened[key] = self._open(key)
+                        owned[key] = Owned(meta, epoch)
                 except UnknownTopicOrPartitionError:
                     continue
         except BaseException:
             for reader in opened.values():
                 reader.close()
             raise
-        for place, reader in opened.items():
-            if self._metas[place].config.retention == "consumed" and reader.hold(self._group().group.number):
-                self._holding[reader.key] = reader
+        for key, reader in opened.items():
+            if owned[key].meta.config.retention == "consumed" and reader.hold(self._group().group.number):
+                self._holding[key] = reader
         self._readers.extend(opened.values())
-        self._owned.update({place: epochs[place] for place in opened})
+        self._owned.update(owned)
         self._note_pauses()
-        return {reader.key for reader in opened.values()}
+        return set(opened)
 
-    def _let_go_of(self, places: list[Place]) -> None:
-        keys = {key_of(place) for place in places}
+    def _let_go_of(self, keys: set[TopicPartition]) -> None:
         try:
             self._auto_commit({key: what for key, what in self._consumed().items() if key in keys})
         finally:
             try:
                 self._tell("on_partitions_revoked", sorted(keys))
             finally:
-                self._drop_places(places)
+                self._drop_places(keys)
 
-    def _lose(self, places: set[Place]) -> None:
+    def _lose(self, keys: set[TopicPartition]) -> None:
         """They are another's already: what was read of them and not committed is read there again."""
-        _log.warning("group %r: lost %s", self.config.group_id, ", ".join(f"{p.topic}-{p.partition}" for p in places))
+        _log.warning(
+            "group %r: lost %s", self.config.group_id, ", ".join(f"{key.topic}-{key.partition}" for key in keys)
+        )
         try:
-            self._tell("on_partitions_lost", sorted(key_of(place) for place in places))
+            self._tell("on_partitions_lost", sorted(keys))
         finally:
-            self._drop_places(places)
+            self._drop_places(keys)
 
-    def _drop_places(self, places: Iterable[Place]) -> None:
-        gone = {key_of(place) for place in places}
-        for reader in [reader for reader in self._readers if reader.key in gone]:
+    def _drop_places(self, keys: set[TopicPartition]) -> None:
+        for reader in [reader for reader in self._readers if reader.key in keys]:
             self._readers.remove(reader)
             self._holding.pop(reader.key, None)
             self._part_with(reader)
-        for place in list(places):
-            self._owned.pop(place, None)
-            self._metas.pop(place, None)
+        for key in keys:
+            self._owned.pop(key, None)
         self._note_pauses()
 
     def _be_expelled(self, membership: Membership, reason: str) -> None:
@@ -306,9 +311,9 @@ class Subscription(Commits):
                 self._auto_commit(self._consumed())
             self._call_back()
             if self._owned and membership is not None:
-                self._tell("on_partitions_revoked", sorted(map(key_of, self._owned)))
+                self._tell("on_partitions_revoked", sorted(self._owned))
         finally:
-            self._drop_places(list(self._owned))
+            self._drop_places(set(self._owned))
             self._topics, self._pattern, self._listener = (), None, None
             self._generation, self._attention_at_ns = -1, 0
             if membership is not None:
@@ -317,12 +322,13 @@ class Subscription(Commits):
     def _own_by_hand(self, committed: CommittedOffsets) -> None:
         """What was assigned by hand can be committed until the coordinator gives it to a member of the group."""
         metas = {name: self._connection.topics.load(name) for name in {reader.key.topic for reader in self._readers}}
-        places = {_place_of(metas[reader.key.topic], reader.key.partition) for reader in self._readers}
-        for place in places - self._owned.keys():
-            self._owned[place] = committed.epoch(metas[place.topic], place.partition)
-            self._metas[place] = metas[place.topic]
-        for place in self._owned.keys() - places:
-            del self._owned[place], self._metas[place]
+        before = self._owned.copy()
+        for reader in self._readers:
+            meta, owned = metas[reader.key.topic], before.pop(reader.key, None)
+            if owned is None or owned.meta.topic_id != meta.topic_id:
+                self._owned[reader.key] = Owned(meta, committed.epoch(meta, reader.key.partition))
+        for key in before:
+            del self._owned[key]
         self._plan_commit()
 
     def _close_group(self) -> None:
@@ -360,5 +366,5 @@ class Subscription(Commits):
         return self._membership is None
 
 
-def _place_of(meta: TopicMeta, partition: int) -> Place:
-    return Place(meta.name, meta.topic_id, partition)
+def _key_of(place: Place) -> TopicPartition:
+    return TopicPartition(place.topic, place.partition)
