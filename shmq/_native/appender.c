@@ -71,6 +71,16 @@ static void stamp(struct append *append, bool log_append_time) {
             append->rows[row].timestamp_ms = now >= 0 ? now : (now = (int64_t)shmq_wall_ms());
 }
 
+/* How many records this segment may have, so that no more than max_items lie untaken. Once true, that stays true. */
+static uint32_t most_within(const struct shmq_appender *appender) {
+    uint64_t limit = shmq_window_taken(appender->window) + appender->window->max_items;
+    uint64_t base = appender->segment.base_offset;
+    limit = limit > appender->limit ? limit : appender->limit;
+    if (limit <= base)
+        return 0;
+    return limit - base < SHMQ_MAX_COUNT ? (uint32_t)(limit - base) : SHMQ_MAX_COUNT;
+}
+
 static int append_guarded(void *argument) {
     struct append *append = argument;
     struct shmq_appender *appender = append->appender;
@@ -88,13 +98,17 @@ static int append_guarded(void *argument) {
     bool log_append_time = shmq_load_relaxed(&words->timestamp_type) != 0; /* PAIR options */
     stamp(append, log_append_time);
     struct shmq_claim *claim = &append->claim;
+    uint32_t most_count = appender->window ? most_within(appender) : SHMQ_MAX_COUNT;
     uint64_t units = shmq_batch_units(append->bytes); /* more than 32 bits if a length is out of range: no fit */
-    result = shmq_journal_claim(&segment->journal, appender->partition->process->owner,
-                                units <= UINT32_MAX ? (uint32_t)units : UINT32_MAX, append->count, claim);
+    result = shmq_journal_claim_within(&segment->journal, appender->partition->process->owner,
+                                       units <= UINT32_MAX ? (uint32_t)units : UINT32_MAX, append->count, most_count, claim);
     if (result == SHMQ_E_CORRUPT) {
         appender->fail.pos = SHMQ_PAGE_BYTES + 8 * (uint64_t)claim->index;
         return result;
     }
+    appender->beyond = result == SHMQ_FULL;
+    if (result == SHMQ_FULL)
+        return result;
     if (result != SHMQ_OK) {
         appender->finished = segment->journal.incarnation;
         return check_batch(append);

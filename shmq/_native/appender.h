@@ -10,6 +10,7 @@
 
 #include "batch.h"
 #include "segment.h"
+#include "window.h"
 
 #define SHMQ_APPEND_ATTEMPTS 3 /* at most */
 
@@ -19,6 +20,9 @@ struct shmq_appender {
     uint64_t finished;           /* incarnation of the segment that the last ROLL was about, 0 for none */
     uint8_t attempts;            /* 1 to SHMQ_APPEND_ATTEMPTS: how often an append is tried */
     bool only_self;              /* with FULL: the readers that hold the space belong to this very thread */
+    const struct shmq_window *window; /* NULL, or the window whose max_items bounds what lies here untaken */
+    uint64_t limit;              /* as was found last with great care: records before this offset may be appended */
+    bool beyond;                 /* with FULL: by the window, not by the ring */
     uint8_t attempt;             /* how often the append under way was aborted */
     uint64_t wanted_bytes;       /* of the append under way */
     uint64_t rolled, aborted;    /* counters */
@@ -34,7 +38,7 @@ struct shmq_appended {
  *
  * OK. ROLL: call shmq_appender_roll(), then again. E_TOO_LARGE: `fail.wanted` bytes, `fail.limit` allowed, and
  * `fail.what` names the limit. E_ABORTED: a healer took this process for dead `attempts` times. E_DELETED,
- * E_CORRUPT, E_STORAGE. Nothing was appended unless OK. */
+ * E_CORRUPT, E_STORAGE. FULL with `beyond`: it would go past the window's max_items. Nothing was appended unless OK. */
 int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, uint32_t count, struct shmq_appended *appended);
 
 /* Go to the newest segment, making it if need be. Makes system calls and may take milliseconds.

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "crc32c.h"
+#include "fault.h"
 #include "guard.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -84,6 +85,33 @@ int shmq_create_file(const char *path, uint64_t bytes, const void *header, size_
     }
     close(fd);
     return result;
+}
+
+static int create_once(const char *path, const void *header, size_t header_bytes, uint64_t bytes, struct shmq_fail *fail) {
+    char aside[SHMQ_PATH_BYTES];
+    uint64_t number = shmq_now_ns() ^ (uint64_t)getpid() << 40; /* who takes the same name fails, and harms nobody */
+    if ((size_t)snprintf(aside, sizeof aside, "%s.new-%016llx", path, (unsigned long long)number) >= sizeof aside)
+        return shmq_fail(fail, SHMQ_E_STORAGE, path, "the name is too long");
+    SHMQ_FAULT("files.create.before");
+    int result = shmq_create_file(aside, bytes, header, header_bytes, fail);
+    if (result != SHMQ_OK)
+        return result;
+    SHMQ_FAULT("files.link.before");
+    if (link(aside, path) < 0 && errno != EEXIST)
+        result = errno == ENOENT ? SHMQ_LOST : shmq_fail_errno(fail, SHMQ_E_STORAGE, path, "link", errno);
+    SHMQ_FAULT("files.link.after");
+    unlink(aside); /* if it fails, it is left for `shmq gc` */
+    return result;
+}
+
+/* A collector may take the file of a living maker for one that a death left: then it is made again. */
+#define CREATE_TRIES 8
+
+int shmq_create_once(const char *path, const void *header, size_t header_bytes, uint64_t bytes, struct shmq_fail *fail) {
+    int result = SHMQ_LOST;
+    for (uint32_t tries = 0; result == SHMQ_LOST && tries < CREATE_TRIES; tries++)
+        result = create_once(path, header, header_bytes, bytes, fail);
+    return result == SHMQ_LOST ? shmq_fail_errno(fail, SHMQ_E_STORAGE, path, "link", ENOENT) : result;
 }
 
 /* Fault every page in for writing. Older kernels lack the advice: the first touches do it then, space is reserved. */

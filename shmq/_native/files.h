@@ -15,7 +15,10 @@ int shmq_fail_errno(struct shmq_fail *fail, int code, const char *path, const ch
  * nothing is left. E_STORAGE_FULL: `wanted` and `limit` (free) are filled. */
 int shmq_create_file(const char *path, uint64_t bytes, const void *header, size_t header_bytes, struct shmq_fail *fail);
 
-/* The same, and map it; its pages are populated, so that no later store can fail for want of space. */
+/* The same, whole or not at all, for whoever else makes it at the same time: OK if it is there already. */
+int shmq_create_once(const char *path, const void *header, size_t header_bytes, uint64_t bytes, struct shmq_fail *fail);
+
+/* As shmq_create_file(), and map it; its pages are populated, so that no later store can fail for want of space. */
 int shmq_create_mapped(const char *path, uint64_t bytes, void **base, struct shmq_fail *fail);
 
 /* Let a file have at least `bytes`, reserved on the disk; the new ones are 0. On failure it is as it was. */

@@ -64,6 +64,11 @@ static int ends_before(const struct shmq_journal *journal, uint32_t index, uint3
 
 int shmq_journal_claim(struct shmq_journal *journal, uint32_t owner, uint32_t units, uint32_t count,
                        struct shmq_claim *claim) {
+    return shmq_journal_claim_within(journal, owner, units, count, SHMQ_MAX_COUNT, claim);
+}
+
+int shmq_journal_claim_within(struct shmq_journal *journal, uint32_t owner, uint32_t units, uint32_t count,
+                              uint32_t most_count, struct shmq_claim *claim) {
     for (;;) {
         uint32_t index = shmq_journal_end(journal);
         uint32_t pos, first;
@@ -74,6 +79,8 @@ int shmq_journal_claim(struct shmq_journal *journal, uint32_t owner, uint32_t un
         claim->index = index;
         if (index + 1 >= journal->length || units > journal->data_units - pos || count > SHMQ_MAX_COUNT - first)
             return index < journal->length ? SHMQ_NO_FIT : SHMQ_E_CORRUPT;
+        if (first + count > most_count)
+            return SHMQ_FULL;
         uint64_t expected = shmq_empty_word(journal->incarnation);
         uint64_t word = shmq_word(SHMQ_CLAIMED, owner, pos + units, first + count);
         if (SHMQ_SHARED("journal.claim", shmq_cas(&journal->words[index], &expected, word))) {

@@ -52,6 +52,10 @@ void shmq_journal_reset(struct shmq_journal *journal);
 int shmq_journal_claim(struct shmq_journal *journal, uint32_t owner, uint32_t units, uint32_t count,
                        struct shmq_claim *claim);
 
+/* The same, but FULL if a record of this segment would have a number of `most_count` or more. */
+int shmq_journal_claim_within(struct shmq_journal *journal, uint32_t owner, uint32_t units, uint32_t count,
+                              uint32_t most_count, struct shmq_claim *claim);
+
 /* Publish a claimed batch: readers see it from here on.
  *
  * LOST: a healer took this process for dead. Nobody has read the batch; append it again. */

@@ -157,7 +157,42 @@
  *     8     8  commit_ms     when, since 1970; for display
  *    16    48  reserved      0
  *
- *   A word is valid whatever it is: any epoch, any offset. The epoch is the right to commit (offsets.h, O1). */
+ *   A word is valid whatever it is: any epoch, any offset. The epoch is the right to commit (offsets.h, O1).
+ *
+ *
+ * WINDOW FILE, one for each partition that a share group, or a queue, takes records from: `groups/NAME/TOPIC-ID.NUMBER.window`
+ *
+ *   pos  size  field         meaning
+ *     0     8  magic         "SHMQWIN1"
+ *     8     4  version       SHMQ_LAYOUT_VERSION
+ *    12     4  incompat      feature bits; an unknown one: refuse
+ *    16     8  topic_id      random number of the topic
+ *    24     4  partition     number of the partition
+ *    28     4  kind          0 records: each is settled on its own; 1 cursor: a record that is taken is settled
+ *    32     8  first         offset at which the group began
+ *    40     8  max_items     most records that producers leave untaken; 0: no limit
+ *    48     4  words         W, a power of two, 4096 to 1048576
+ *    52     4  header_crc    CRC32C of bytes 0 to 51
+ *    64     8  start         every record before this offset is settled; it only rises
+ *   128     8  fresh         hint: every record before this offset was taken at least once, or is settled
+ *   192     8  rejected      how many rejected records lie before start: offset:30 | count:34
+ *   256     8  skipped       the same for offsets without a record, and for records that were deleted
+ *   320     8  returned      rises each time that a record was given back
+ *   384     8  watched       when somebody last looked for what must be taken from its holder, in ms of the monotonic clock
+ *  4096   8 W  words         of the record at offset o: word o % W
+ *         8 W  deadlines     and deadline o % W
+ *
+ *   Word: lap:35 | owner slot:10 | owner epoch:9 | deliveries:7 | state:3
+ *
+ *     The lap is o / W. A word of an earlier lap says: the record at o is fresh, nobody has taken it. So does READY without
+ *     deliveries, which is what an empty file holds.
+ *
+ *     READY -> ACQUIRED -> READY | DELAYED | ACCEPTED | REJECTED, DELAYED -> READY; fresh -> SKIPPED. The owner of a word
+ *     that is not ACQUIRED is who had it last.
+ *
+ *   Deadline: tag:24 | time:40. The tag is deliveries:7 of the word that it is for and lap:17; with another tag it says
+ *   nothing. The time is in ms of the monotonic clock: when an ACQUIRED record may be taken from its holder, or a DELAYED
+ *   one is READY. */
 #ifndef SHMQ_LAYOUT_H
 #define SHMQ_LAYOUT_H
 
@@ -174,6 +209,7 @@
 #define SHMQ_CONTROL_MAGIC "SHMQCTL1"
 #define SHMQ_SEGMENT_MAGIC "SHMQSEG1"
 #define SHMQ_OFFSETS_MAGIC "SHMQOFS1"
+#define SHMQ_WINDOW_MAGIC "SHMQWIN1"
 
 /* Process slots. */
 #define SHMQ_SLOT_BITS 10
@@ -522,5 +558,92 @@ struct shmq_offset_slot {
 
 _Static_assert(offsetof(struct shmq_offsets_header, header_crc) == 24, "file format");
 _Static_assert(sizeof(struct shmq_offset_slot) == 64, "file format");
+
+/* Window file. */
+enum shmq_window_kind { SHMQ_WINDOW_RECORDS = 0, SHMQ_WINDOW_CURSOR = 1 };
+#define SHMQ_MIN_WINDOW_WORDS 4096u
+#define SHMQ_MAX_WINDOW_WORDS (1u << 20)
+#define SHMQ_TALLY_OFFSET_BITS 30
+enum shmq_tally { SHMQ_TALLY_REJECTED, SHMQ_TALLY_SKIPPED, SHMQ_TALLIES };
+
+struct shmq_line {
+    shmq_a64 word;
+    uint64_t reserved[7];
+};
+
+struct shmq_window_header {
+    char magic[8];
+    uint32_t version;
+    uint32_t incompat;
+    uint64_t topic_id;
+    uint32_t partition;
+    uint32_t kind;
+    uint64_t first;
+    uint64_t max_items;
+    uint32_t words;
+    uint32_t header_crc;
+    uint64_t reserved;
+    struct shmq_line start;
+    struct shmq_line fresh;
+    struct shmq_line tallies[SHMQ_TALLIES];
+    struct shmq_line returned;
+    struct shmq_line watched;
+};
+
+_Static_assert(offsetof(struct shmq_window_header, header_crc) == 52, "file format");
+_Static_assert(offsetof(struct shmq_window_header, start) == 64, "file format");
+_Static_assert(offsetof(struct shmq_window_header, tallies) == 192, "file format");
+_Static_assert(offsetof(struct shmq_window_header, watched) == 384, "file format");
+_Static_assert(sizeof(struct shmq_window_header) <= SHMQ_PAGE_BYTES, "the words begin on the second page");
+
+/* States of a record in a window. The settled ones come last. */
+enum shmq_record_state {
+    SHMQ_READY = 0,
+    SHMQ_ACQUIRED = 1,
+    SHMQ_DELAYED = 2,
+    SHMQ_ACCEPTED = 3,
+    SHMQ_REJECTED = 4,
+    SHMQ_SKIPPED = 5,
+};
+
+#define SHMQ_STATE_BITS 3
+#define SHMQ_DELIVERY_BITS 7
+#define SHMQ_HOLDER_EPOCH_BITS 9
+#define SHMQ_HOLDER_BITS (SHMQ_SLOT_BITS + SHMQ_HOLDER_EPOCH_BITS)
+#define SHMQ_WINDOW_LAP_BITS 35
+#define SHMQ_MAX_DELIVERIES ((1u << SHMQ_DELIVERY_BITS) - 1)
+#define SHMQ_DEADLINE_BITS 40
+#define SHMQ_DEADLINE_LAP_BITS 17
+
+_Static_assert(SHMQ_STATE_BITS + SHMQ_DELIVERY_BITS + SHMQ_HOLDER_BITS + SHMQ_WINDOW_LAP_BITS == 64, "a word is full");
+_Static_assert(SHMQ_DEADLINE_BITS + SHMQ_DEADLINE_LAP_BITS + SHMQ_DELIVERY_BITS == 64, "a deadline is full");
+_Static_assert(SHMQ_MAX_HOLD / SHMQ_MIN_WINDOW_WORDS < UINT64_C(1) << SHMQ_WINDOW_LAP_BITS, "every lap has a number");
+
+static inline uint64_t shmq_taken_word(enum shmq_record_state state, uint32_t deliveries, uint32_t holder, uint64_t lap) {
+    return (uint64_t)state | (uint64_t)deliveries << SHMQ_STATE_BITS |
+           (uint64_t)holder << (SHMQ_STATE_BITS + SHMQ_DELIVERY_BITS) |
+           lap << (SHMQ_STATE_BITS + SHMQ_DELIVERY_BITS + SHMQ_HOLDER_BITS);
+}
+
+static inline enum shmq_record_state shmq_taken_state(uint64_t word) {
+    return (enum shmq_record_state)(word & ((1u << SHMQ_STATE_BITS) - 1));
+}
+
+static inline uint32_t shmq_taken_deliveries(uint64_t word) {
+    return (uint32_t)(word >> SHMQ_STATE_BITS) & SHMQ_MAX_DELIVERIES;
+}
+
+/* Slot and low bits of the epoch of who holds it. */
+static inline uint32_t shmq_taken_holder(uint64_t word) {
+    return (uint32_t)(word >> (SHMQ_STATE_BITS + SHMQ_DELIVERY_BITS)) & ((1u << SHMQ_HOLDER_BITS) - 1);
+}
+
+static inline uint64_t shmq_taken_lap(uint64_t word) {
+    return word >> (SHMQ_STATE_BITS + SHMQ_DELIVERY_BITS + SHMQ_HOLDER_BITS);
+}
+
+static inline uint32_t shmq_holder(uint32_t slot, uint64_t epoch) {
+    return slot | (uint32_t)(epoch & ((1u << SHMQ_HOLDER_EPOCH_BITS) - 1)) << SHMQ_SLOT_BITS;
+}
 
 #endif

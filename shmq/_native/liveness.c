@@ -329,3 +329,11 @@ enum shmq_life shmq_owner_life(const struct shmq_process *process, uint32_t owne
         return SHMQ_LIFE_DEAD;
     return shmq_tenant_life(process, slot, tenancy >> 1);
 }
+
+enum shmq_life shmq_holder_life(const struct shmq_process *process, uint32_t holder) {
+    uint32_t slot = holder & (SHMQ_MAX_SLOTS - 1);
+    if (slot >= process->slots)
+        return SHMQ_LIFE_DEAD;
+    uint64_t tenancy = shmq_slot_tenancy(process, slot);
+    return shmq_holder(slot, tenancy >> 1) == holder ? shmq_tenant_life(process, slot, tenancy >> 1) : SHMQ_LIFE_DEAD;
+}

@@ -60,6 +60,8 @@ enum shmq_life { SHMQ_LIFE_ALIVE, SHMQ_LIFE_DYING, SHMQ_LIFE_DEAD };
 enum shmq_life shmq_owner_life(const struct shmq_process *process, uint32_t owner);
 enum shmq_life shmq_tenant_life(const struct shmq_process *process, uint32_t slot, uint64_t epoch);
 
+enum shmq_life shmq_holder_life(const struct shmq_process *process, uint32_t holder); /* as in a window's word */
+
 /* The present tenancy of a slot: epoch << 1 | live. These three read the mapped procs file: under guard. */
 uint64_t shmq_slot_tenancy(const struct shmq_process *process, uint32_t slot);
 

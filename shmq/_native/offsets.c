@@ -20,34 +20,11 @@ static uint32_t header_crc(const struct shmq_offsets_header *header) {
     return shmq_crc32c(0, header, offsetof(struct shmq_offsets_header, header_crc));
 }
 
-static int create_once(const char *path, const struct shmq_offsets_header *header, uint64_t bytes, struct shmq_fail *fail) {
-    char aside[SHMQ_PATH_BYTES];
-    uint64_t number = shmq_now_ns() ^ (uint64_t)getpid() << 40; /* who takes the same name fails, and harms nobody */
-    if ((size_t)snprintf(aside, sizeof aside, "%s.new-%016llx", path, (unsigned long long)number) >= sizeof aside)
-        return shmq_fail(fail, SHMQ_E_STORAGE, path, "the name is too long");
-    SHMQ_FAULT("offsets.create.before");
-    int result = shmq_create_file(aside, bytes, header, sizeof *header, fail);
-    if (result != SHMQ_OK)
-        return result;
-    SHMQ_FAULT("offsets.link.before");
-    if (link(aside, path) < 0 && errno != EEXIST)
-        result = errno == ENOENT ? SHMQ_LOST : shmq_fail_errno(fail, SHMQ_E_STORAGE, path, "link", errno);
-    SHMQ_FAULT("offsets.link.after");
-    unlink(aside); /* if it fails, it is left for `shmq gc` */
-    return result;
-}
-
-/* A collector may take the file of a living maker for one that a death left: then it is made again. */
-#define CREATE_TRIES 8
-
 int shmq_offsets_create(const char *path, uint64_t topic_id, uint32_t partitions, struct shmq_fail *fail) {
     struct shmq_offsets_header header = {.version = SHMQ_LAYOUT_VERSION, .topic_id = topic_id};
     memcpy(header.magic, SHMQ_OFFSETS_MAGIC, sizeof header.magic);
     header.header_crc = header_crc(&header);
-    int result = SHMQ_LOST;
-    for (uint32_t tries = 0; result == SHMQ_LOST && tries < CREATE_TRIES; tries++)
-        result = create_once(path, &header, file_bytes(partitions), fail);
-    return result == SHMQ_LOST ? shmq_fail_errno(fail, SHMQ_E_STORAGE, path, "link", ENOENT) : result;
+    return shmq_create_once(path, &header, sizeof header, file_bytes(partitions), fail);
 }
 
 struct look {

@@ -27,6 +27,7 @@ static PyObject *appender_new(PyTypeObject *type, PyObject *args, PyObject *kwar
 
 static void appender_dealloc(AppenderObject *self) {
     shmq_appender_close(&self->appender);
+    Py_XDECREF((PyObject *)self->window);
     pthread_mutex_destroy(&self->mutex);
     Py_XDECREF((PyObject *)self->partition);
     Py_TYPE(self)->tp_free((PyObject *)self);
@@ -34,7 +35,7 @@ static void appender_dealloc(AppenderObject *self) {
 
 /* What an append came to, taken while the appender was ours: another thread may use it right afterwards. */
 struct outcome {
-    bool only_self;
+    bool only_self, beyond;
     uint64_t wanted_bytes, free_bytes;
     struct shmq_fail fail; /* filled if the result is negative */
 };
@@ -52,15 +53,30 @@ static uint64_t free_bytes(struct shmq_appender *appender) {
     return units > 0 ? (uint64_t)units * SHMQ_UNIT_BYTES : 0;
 }
 
-enum act { APPEND, ROLL };
+enum act { APPEND, ROLL, LIMIT };
+
+/* Does the window leave more room than was thought, since claims were aborted? OK: look again. */
+static int find_limit(struct shmq_appender *appender, struct outcome *outcome) {
+    uint64_t limit;
+    int result = shmq_window_limit(appender->window, appender->partition, &limit, &outcome->fail);
+    if (result != SHMQ_OK)
+        return result;
+    if (limit <= appender->limit)
+        return SHMQ_FULL;
+    appender->limit = limit;
+    return SHMQ_OK;
+}
 
 static int act(AppenderObject *self, enum act what, struct shmq_row *rows, uint32_t count,
                struct shmq_appended *appended, struct outcome *outcome) {
     struct shmq_appender *appender = &self->appender;
+    if (what == LIMIT)
+        return find_limit(appender, outcome);
     int result = what == ROLL ? shmq_appender_roll(appender) : shmq_append(appender, rows, count, appended);
     if (result == SHMQ_OK)
         return result;
     outcome->only_self = appender->only_self;
+    outcome->beyond = what == APPEND && appender->beyond;
     if (what == APPEND)
         outcome->wanted_bytes = appender->wanted_bytes;
     if (result == SHMQ_FULL)
@@ -86,8 +102,20 @@ static int act_long(AppenderObject *self, enum act what, struct shmq_row *rows, 
     return result;
 }
 
+/* A producer that waits. */
+struct patience {
+    uint64_t began_ns, ticket;
+    bool announced; /* it has said so, and must look once more before it sleeps */
+};
+
 static int raise_full(AppenderObject *self, const struct outcome *outcome, uint64_t waited_ms) {
     PartitionObject *partition = self->partition;
+    if (outcome->beyond) {
+        shmq_raise_code("crowded", "{s:O,s:i,s:K,s:K}", "topic", partition->topic, "partition", partition->number,
+                        "max_items", (unsigned long long)self->appender.window->max_items, "waited_ms",
+                        (unsigned long long)waited_ms);
+        return -1;
+    }
     shmq_raise_code("full", "{s:O,s:i,s:K,s:K,s:K,s:O}", "topic", partition->topic, "partition", partition->number,
                     "wanted_bytes", (unsigned long long)outcome->wanted_bytes, "free_bytes",
                     (unsigned long long)outcome->free_bytes, "waited_ms", (unsigned long long)waited_ms, "self_wait",
@@ -98,6 +126,39 @@ static int raise_full(AppenderObject *self, const struct outcome *outcome, uint6
 static int raise_failed(AppenderObject *self, int result, const struct outcome *outcome) {
     shmq_raise(result, &outcome->fail, self->partition->topic, self->partition->number);
     return result == SHMQ_E_DELETED ? result : -1;
+}
+
+static uint64_t sleep_ns(uint64_t left_ms) {
+    return left_ms * 1000000 < SPACE_LOOK_NS || left_ms < 10 ? left_ms * 1000000 : SPACE_LOOK_NS;
+}
+
+/* One bounded sleep of a producer that found the window full: first it says that it waits, then it looks once more. 0: look
+ * again; negative: an exception is set. */
+static int wait_for_takers(AppenderObject *self, struct outcome *outcome, struct patience *patience, uint64_t max_block_ms) {
+    struct shmq_partition *partition = self->appender.partition;
+    uint64_t now = shmq_now_ns(), waited_ms = (now - patience->began_ns) / 1000000;
+    int result = SHMQ_FULL;
+    if (!patience->announced) {
+        result = act_long(self, LIMIT, NULL, 0, NULL, outcome);
+        if (result < 0)
+            return raise_failed(self, result, outcome);
+        if (result == SHMQ_OK)
+            return 0;
+        if (waited_ms >= max_block_ms)
+            return raise_full(self, outcome, waited_ms);
+        if (shmq_py_ensure_doorbell(self->partition->process) < 0)
+            return -1;
+        patience->ticket = shmq_doorbell_ticket(partition->process);
+        result = shmq_partition_await(partition, SHMQ_WAIT_FOR_SPACE, &outcome->fail);
+        patience->announced = result == SHMQ_OK;
+        return result < 0 ? raise_failed(self, result, outcome) : 0;
+    }
+    patience->announced = false;
+    uint64_t left_ms = max_block_ms > waited_ms ? max_block_ms - waited_ms : 0;
+    Py_BEGIN_ALLOW_THREADS;
+    shmq_doorbell_wait(partition->process, patience->ticket, now + sleep_ns(left_ms));
+    Py_END_ALLOW_THREADS;
+    return PyErr_CheckSignals();
 }
 
 /* One bounded sleep of a producer that found the ring full. 0: look again; negative: an exception is set. */
@@ -113,10 +174,8 @@ static int wait_for_space(AppenderObject *self, struct outcome *outcome, uint64_
     if (result == SHMQ_OK)
         result = act_long(self, ROLL, NULL, 0, NULL, outcome);
     if (result == SHMQ_FULL) {
-        uint64_t left_ms = max_block_ms - waited_ms;
-        uint64_t sleep_ns = left_ms * 1000000 < SPACE_LOOK_NS || left_ms < 10 ? left_ms * 1000000 : SPACE_LOOK_NS;
         Py_BEGIN_ALLOW_THREADS;
-        shmq_doorbell_wait(partition->process, ticket, now + sleep_ns);
+        shmq_doorbell_wait(partition->process, ticket, now + sleep_ns(max_block_ms - waited_ms));
         Py_END_ALLOW_THREADS;
         /* Always: a signal may have come just before the sleep, or in another thread, and so not have ended it. */
         return PyErr_CheckSignals();
@@ -126,7 +185,7 @@ static int wait_for_space(AppenderObject *self, struct outcome *outcome, uint64_
 
 int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, uint64_t bytes, uint64_t max_block_ms,
                    struct shmq_appended *appended) {
-    uint64_t began_ns = 0;
+    struct patience patience = {0, 0, false};
     bool is_long = bytes > SHMQ_LONG_COPY_BYTES;
     struct outcome outcome; /* act() fills it */
     for (;;) {
@@ -137,8 +196,10 @@ int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, 
         if (result == SHMQ_ROLL)
             result = act_long(self, ROLL, NULL, 0, NULL, &outcome);
         if (result == SHMQ_FULL) {
-            began_ns = began_ns ? began_ns : shmq_now_ns();
-            if ((result = wait_for_space(self, &outcome, began_ns, max_block_ms)) < 0)
+            patience.began_ns = patience.began_ns ? patience.began_ns : shmq_now_ns();
+            result = outcome.beyond ? wait_for_takers(self, &outcome, &patience, max_block_ms)
+                                    : wait_for_space(self, &outcome, patience.began_ns, max_block_ms);
+            if (result < 0)
                 return result;
         } else if (result < 0) {
             return raise_failed(self, result, &outcome);
@@ -231,6 +292,9 @@ static PyObject *appender_append_rows(AppenderObject *self, PyObject *args) {
     struct held held = {.count = PyList_GET_SIZE(list)};
     if (held.count == 0 || held.count > (Py_ssize_t)SHMQ_MAX_COUNT)
         return PyErr_Format(PyExc_ValueError, "a batch holds 1 to %u records, not %zd", SHMQ_MAX_COUNT, held.count);
+    if (self->appender.window && (uint64_t)held.count > self->appender.window->max_items)
+        return PyErr_Format(PyExc_ValueError, "a batch of %zd records, where at most %llu may lie untaken", held.count,
+                            (unsigned long long)self->appender.window->max_items);
     list = PyList_GetSlice(list, 0, held.count); /* the caller's may change while we wait for space */
     PyObject *result = list ? append_held(self, &held, list, max_block_ms) : NULL;
     release(&held);
@@ -238,6 +302,34 @@ static PyObject *appender_append_rows(AppenderObject *self, PyObject *args) {
     if (result && placed && PyList_Append(placed, result) < 0)
         Py_CLEAR(result);
     return result;
+}
+
+/* append(value, max_block_ms) */
+static PyObject *appender_append(AppenderObject *self, PyObject *const *args, Py_ssize_t count) {
+    if (count != 2)
+        return PyErr_Format(PyExc_TypeError, "append() takes 2 arguments (%zd given)", count);
+    unsigned long long max_block_ms = PyLong_AsUnsignedLongLong(args[1]);
+    Py_buffer value;
+    if (PyErr_Occurred() || PyObject_GetBuffer(args[0], &value, PyBUF_SIMPLE) < 0)
+        return NULL;
+    struct shmq_row row = {.value = value.buf, .key_bytes = -1, .value_bytes = value.len, .timestamp_ms = -1};
+    struct shmq_appended appended;
+    int result = shmq_py_append(self, &row, 1, (uint64_t)value.len, max_block_ms, &appended);
+    PyBuffer_Release(&value);
+    return result < 0 ? NULL : PyLong_FromUnsignedLongLong(appended.base_offset);
+}
+
+/* bound(window) */
+static PyObject *appender_bound(AppenderObject *self, PyObject *object) {
+    if (Py_TYPE(object) != &WindowType || self->window || self->busy)
+        return PyErr_Format(PyExc_TypeError, "bound() takes a Window, once, before the first append");
+    WindowObject *window = (WindowObject *)object;
+    if (window->window.partition != self->partition->partition->number ||
+        window->window.topic_id != self->partition->partition->topic_id)
+        return PyErr_Format(PyExc_ValueError, "the window is of another partition");
+    self->window = (WindowObject *)Py_NewRef(object);
+    self->appender.window = window->window.max_items ? &window->window : NULL;
+    Py_RETURN_NONE;
 }
 
 static PyObject *appender_counters(AppenderObject *self, PyObject *Py_UNUSED(ignored)) {
@@ -268,6 +360,10 @@ static PyMethodDef appender_methods[] = {
      "append_rows([value or (key, value, encoded headers or None, timestamp_ms or -1)], max_block_ms, placed=None) -> "
      "(base_offset, timestamp_ms of the first row, whether the log stamped all of them): one batch, one claim. What is "
      "returned is put into the list `placed` too: a signal cannot come between the append and that."},
+    {"append", (PyCFunction)(void (*)(void))appender_append, METH_FASTCALL,
+     "append(value, max_block_ms) -> offset: one record, without key and headers."},
+    {"bound", (PyCFunction)appender_bound, METH_O,
+     "bound(Window): appends wait while the window's max_items records lie there that nobody has taken."},
     {"counters", (PyCFunction)appender_counters, METH_NOARGS, "(segments this appender made, appends that were aborted)"},
     {NULL, NULL, 0, NULL}};
 

@@ -1,5 +1,5 @@
-/* ConsumerCore, in four files: py_consumer.c (the object, one thread at a time, iteration), py_poll.c (reading),
- * py_wait.c (waiting), py_taken.c (records that were read and not yet given out). */
+/* ConsumerCore, in five files: py_consumer.c (the object, one thread at a time, iteration), py_poll.c (reading),
+ * py_wait.c (waiting), py_taken.c (records that were read and not yet given out), py_take.c (values, for queues). */
 #ifndef SHMQ_PY_CONSUMER_H
 #define SHMQ_PY_CONSUMER_H
 
@@ -18,6 +18,7 @@ typedef struct {
     uint64_t fork_count, pid;
     long long max_poll_records, fetch_min_bytes, fetch_max_wait_ms, fetch_max_bytes, max_partition_fetch_bytes, spin_us;
     double iteration_timeout_ms;
+    unsigned long long lock_ms; /* how long a record that is read through a window is ours; 0: as long as this process lives */
     unsigned long long received, received_bytes, slept, rescued;
     char pausing; /* a partition is paused */
     int woken;    /* wakeup() was called */
@@ -50,6 +51,9 @@ PyObject *shmq_taken_next(ConsumerObject *self);
 
 /* The same for up to `most` records, as poll() gives them; {} if there are none. */
 PyObject *shmq_taken_poll(ConsumerObject *self, long long most);
+
+/* Method: take(timeout_ms, most=1), see py_take.c. */
+PyObject *shmq_py_take(ConsumerObject *self, double timeout_ms, uint32_t most);
 
 /* Methods: _drop(Reader) forgets a partition's records; _first_taken(Reader) is the offset of the first, or None. */
 PyObject *shmq_taken_drop(ConsumerObject *self, PyObject *reader);

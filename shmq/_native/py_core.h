@@ -10,6 +10,7 @@
 #include "doorbell.h"
 #include "partition.h"
 #include "reader.h"
+#include "share.h"
 
 /* Copies larger than this let the GIL go. */
 #define SHMQ_LONG_COPY_BYTES 65536
@@ -29,6 +30,12 @@ typedef struct {
     struct shmq_segment newest; /* when prepare_spare() last looked */
 } PartitionObject;
 
+typedef struct {
+    PyObject_HEAD
+    struct shmq_window window; /* header NULL when closed */
+    struct shmq_fail fail;
+} WindowObject;
+
 /* An appender is used by one thread at a time. Short appends hold the GIL from start to end; long ones count themselves
  * in `busy` under the GIL, let it go and take `mutex`. A short one that finds `busy` above 0 goes the long way. */
 typedef struct {
@@ -37,6 +44,7 @@ typedef struct {
     struct shmq_appender appender;
     pthread_mutex_t mutex;
     int busy;
+    WindowObject *window; /* NULL, or it bounds this appender */
 } AppenderObject;
 
 typedef struct {
@@ -47,10 +55,12 @@ typedef struct {
     unsigned long long poll; /* number of the poll that took something last, */
     long long poll_bytes;    /* and how many bytes it has taken */
     char paused, unset;
+    WindowObject *window;       /* NULL, or records are taken through it */
+    struct shmq_share *share;   /* if so */
 } ReaderObject;
 
 extern PyTypeObject ProcessType, PartitionType, AppenderType, ReaderType, RecordType, FutureType, TopicType,
-    ProducerCoreType, ConsumerCoreType, OffsetsType;
+    ProducerCoreType, ConsumerCoreType, OffsetsType, WindowType;
 
 /* py_error.c: hooks that Python sets. */
 extern PyObject *shmq_record_metadata; /* shmq.types.RecordMetadata */
@@ -81,6 +91,16 @@ int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, 
 /* py_offsets.c */
 PyObject *shmq_py_create_offsets(PyObject *module, PyObject *args);
 
+/* py_window.c */
+PyObject *shmq_py_create_window(PyObject *module, PyObject *args, PyObject *kwargs);
+
+/* py_share.c: methods of Reader */
+PyObject *shmq_py_share(ReaderObject *self, PyObject *args);
+PyObject *shmq_py_settle(ReaderObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *shmq_py_counts(ReaderObject *self, PyObject *ignored);
+PyObject *shmq_py_in_flight(ReaderObject *self, PyObject *ignored);
+void shmq_py_end_share(ReaderObject *self);
+
 /* py_holds.c: methods of Partition */
 PyObject *shmq_py_hold(PartitionObject *self, PyObject *args);
 PyObject *shmq_py_move_hold(PartitionObject *self, PyObject *args);
@@ -98,6 +118,7 @@ typedef struct {
     int64_t offset, timestamp_ms;
     int partition, leader_epoch, timestamp_type;
     int key_bytes, value_bytes, headers_bytes;
+    int delivery_count; /* -1: it was not read through a window */
 } RecordObject;
 
 /* Serialized size -1 where there is none. */

@@ -124,6 +124,8 @@ static PyMethodDef functions[] = {
      "create_control(path, *, topic_id, partition, ring_slots, segment_bytes, ...): write an empty partition."},
     {"create_offsets", shmq_py_create_offsets, METH_VARARGS,
      "create_offsets(path, topic_id, partitions): make a file of committed offsets, unless it is there."},
+    {"create_window", (PyCFunction)(void (*)(void))shmq_py_create_window, METH_VARARGS | METH_KEYWORDS,
+     "create_window(path, topic_id, partition, start_offset, kind, max_items=0, words=16384): unless it is there."},
     {"fault_point", py_fault_point, METH_O, "fault_point(name): die here, if the crash tests have armed it."},
     {"doorbell_name", py_doorbell_name, METH_VARARGS, "doorbell_name(instance, slot, epoch) -> semaphore name"},
     {"murmur2", py_murmur2, METH_O, "Java's murmur2 of bytes, as an unsigned 32-bit number."},
@@ -152,6 +154,7 @@ PyMODINIT_FUNC PyInit__native(void) {
         add_type(self, "ConsumerRecord", &RecordType) < 0 || add_type(self, "RecordFuture", &FutureType) < 0 ||
         add_type(self, "Topic", &TopicType) < 0 || add_type(self, "ProducerCore", &ProducerCoreType) < 0 ||
         add_type(self, "ConsumerCore", &ConsumerCoreType) < 0 || add_type(self, "Offsets", &OffsetsType) < 0 ||
+        add_type(self, "Window", &WindowType) < 0 ||
         PyModule_AddStringConstant(self, "CRC32C_WAY", shmq_crc32c_way()) < 0 ||
         PyModule_AddIntConstant(self, "LAYOUT_VERSION", SHMQ_LAYOUT_VERSION) < 0 ||
         PyModule_AddIntConstant(self, "MAX_BATCH_RECORDS", SHMQ_MAX_COUNT) < 0) {

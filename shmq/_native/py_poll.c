@@ -47,20 +47,30 @@ static int bytes_of(const RecordObject *record) {
 
 /* Deserialize and hand over `count` records. Where one fails, the reader stands before it, and what came before is
  * delivered first: the error comes again with the next poll. */
+/* A record that could not be delivered comes again: at its place, or to whoever asks next. */
+static void take_back(ConsumerObject *self, ReaderObject *reader, int64_t offset, int delivery_count, bool first) {
+    if (reader->share)
+        shmq_share_acknowledge(reader->share, (uint64_t)offset, (uint32_t)delivery_count, SHMQ_RELEASE, 0);
+    else if (first)
+        stand_before(self, reader, offset);
+}
+
 static int hand_over(ConsumerObject *self, struct poll *poll, ReaderObject *reader, RecordObject **records,
                      Py_ssize_t count, PyObject *list) {
     int result = 0;
     for (Py_ssize_t index = 0; index < count; index++) {
         RecordObject *record = records[index];
         int64_t offset = record->offset;
-        int bytes = bytes_of(record);
-        if (result == 0 &&
-            (deserialize(self->key_deserializer, record, &record->key) < 0 ||
+        int bytes = bytes_of(record), delivery_count = record->delivery_count;
+        if (result != 0)
+            take_back(self, reader, offset, delivery_count, false);
+        else if (
+            deserialize(self->key_deserializer, record, &record->key) < 0 ||
              deserialize(self->value_deserializer, record, &record->value) < 0 ||
-             PyList_Append(list, (PyObject *)record) < 0)) {
+             PyList_Append(list, (PyObject *)record) < 0) {
             result = -1;
-            stand_before(self, reader, offset);
-        } else if (result == 0) {
+            take_back(self, reader, offset, delivery_count, true);
+        } else {
             poll->left--;
             poll->bytes += bytes;
         }
@@ -96,6 +106,8 @@ static int explain(ConsumerObject *self, struct poll *poll, ReaderObject *reader
 
 /* Append to `list` what the reader has for this poll. */
 static int take_into(ConsumerObject *self, struct poll *poll, ReaderObject *reader, PyObject *list) {
+    if (reader->share)
+        reader->share->lock_ms = self->lock_ms;
     RecordObject *records[SHMQ_CHUNK];
     long long most_here = poll->bytes + self->max_partition_fetch_bytes - reader->poll_bytes;
     long long most_bytes = most_here < self->fetch_max_bytes ? most_here : self->fetch_max_bytes;

@@ -25,6 +25,7 @@ static void release(ReaderObject *self) {
         return;
     if (self->partition->partition->fork_count != shmq_fork_count())
         self->reader.registration.entry = self->reader.hold.entry = -1; /* they are the parent's */
+    shmq_py_end_share(self);
     shmq_reader_close(&self->reader);
     Py_CLEAR(self->partition);
 }
@@ -146,14 +147,8 @@ static PyObject *reader_find_time(ReaderObject *self, PyObject *args) {
 
 /* ---- Views into records ---- */
 
-struct copy_job {
-    void *to;
-    const uint8_t *from;
-    size_t bytes;
-};
-
 struct copy_all {
-    const struct copy_job *jobs;
+    const struct shmq_copy_job *jobs;
     size_t count;
 };
 
@@ -164,22 +159,22 @@ static int copy_all(void *argument) {
     return SHMQ_OK;
 }
 
-static PyObject *take(const uint8_t *from, int64_t bytes, struct copy_job *jobs, size_t *count) {
+PyObject *shmq_py_bytes(const uint8_t *from, int64_t bytes, struct shmq_copy_job *jobs, size_t *count) {
     PyObject *object = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)bytes);
     if (object && bytes)
-        jobs[(*count)++] = (struct copy_job){PyBytes_AS_STRING(object), from, (size_t)bytes};
+        jobs[(*count)++] = (struct shmq_copy_job){PyBytes_AS_STRING(object), from, (size_t)bytes};
     return object;
 }
 
 /* A record with its bytes still to be copied. Its headers are raw bytes until then. */
-static RecordObject *start_record(ReaderObject *self, const struct shmq_view *view, struct copy_job *jobs,
+static RecordObject *start_record(ReaderObject *self, const struct shmq_view *view, struct shmq_copy_job *jobs,
                                   size_t *count) {
     RecordObject *record = shmq_record_new(self->partition->topic, self->partition->number, view);
     if (!record)
         return NULL;
-    if ((view->value_bytes >= 0 && !(record->value = take(view->value, view->value_bytes, jobs, count))) ||
-        (view->key_bytes >= 0 && !(record->key = take(view->key, view->key_bytes, jobs, count))) ||
-        (view->headers_bytes > 0 && !(record->headers = take(view->headers, view->headers_bytes, jobs, count))))
+    if ((view->value_bytes >= 0 && !(record->value = shmq_py_bytes(view->value, view->value_bytes, jobs, count))) ||
+        (view->key_bytes >= 0 && !(record->key = shmq_py_bytes(view->key, view->key_bytes, jobs, count))) ||
+        (view->headers_bytes > 0 && !(record->headers = shmq_py_bytes(view->headers, view->headers_bytes, jobs, count))))
         Py_CLEAR(record);
     return record;
 }
@@ -194,10 +189,13 @@ static int decode_headers(RecordObject *record) {
     return record->headers ? 0 : -1;
 }
 
-static int copy_out(ReaderObject *self, const struct copy_job *jobs, size_t count, uint64_t bytes) {
+int shmq_py_copy_out(ReaderObject *self, const struct shmq_copy_job *jobs, size_t count) {
     struct copy_all call = {jobs, count};
     const char *where = self->partition->partition->directory;
+    uint64_t bytes = 0;
     int result;
+    for (size_t job = 0; job < count; job++)
+        bytes += jobs[job].bytes;
     if (bytes <= SHMQ_LONG_COPY_BYTES)
         return shmq_guarded(copy_all, &call, &self->reader.fail, where);
     Py_BEGIN_ALLOW_THREADS;
@@ -206,22 +204,38 @@ static int copy_out(ReaderObject *self, const struct copy_job *jobs, size_t coun
     return result;
 }
 
+static int fetch(ReaderObject *self, struct shmq_view *views, struct shmq_lease *leases, uint32_t most, uint64_t most_bytes,
+                 uint32_t *count) {
+    most = most < SHMQ_CHUNK ? most : SHMQ_CHUNK;
+    most_bytes = most_bytes < SHMQ_CHUNK_BYTES ? most_bytes : SHMQ_CHUNK_BYTES;
+    return self->share ? shmq_share_fetch(self->share, views, leases, most, most_bytes, count)
+                       : shmq_reader_fetch(&self->reader, views, most, most_bytes, count);
+}
+
+/* Nothing was delivered: what was taken is given back, or the reader stands before it. Keeps what `fail` says. */
+static void put_back(ReaderObject *self, const struct shmq_view *views, const struct shmq_lease *leases, uint32_t count) {
+    for (uint32_t index = 0; self->share && index < count; index++)
+        if (leases[index].word)
+            shmq_share_acknowledge(self->share, leases[index].offset, shmq_taken_deliveries(leases[index].word),
+                                   SHMQ_RELEASE, 0);
+    if (!self->share)
+        shmq_reader_seek(&self->reader, views[0].offset);
+}
+
 Py_ssize_t shmq_py_read(ReaderObject *self, RecordObject **records, uint32_t most, uint64_t most_bytes, int *result) {
     struct shmq_view views[SHMQ_CHUNK];
-    struct copy_job jobs[3 * SHMQ_CHUNK];
+    struct shmq_lease leases[SHMQ_CHUNK];
+    struct shmq_copy_job jobs[3 * SHMQ_CHUNK];
     size_t job_count = 0;
     uint32_t count, made = 0;
-    uint64_t bytes = 0;
-    *result = shmq_reader_fetch(&self->reader, views, most < SHMQ_CHUNK ? most : SHMQ_CHUNK,
-                                most_bytes < SHMQ_CHUNK_BYTES ? most_bytes : SHMQ_CHUNK_BYTES, &count);
+    *result = fetch(self, views, leases, most, most_bytes, &count);
     if (*result != SHMQ_OK)
         return 0;
-    for (; made < count && (records[made] = start_record(self, &views[made], jobs, &job_count)); made++) {
-    }
-    for (size_t job = 0; job < job_count; job++)
-        bytes += jobs[job].bytes;
+    for (; made < count && (records[made] = start_record(self, &views[made], jobs, &job_count)); made++)
+        if (self->share)
+            records[made]->delivery_count = leases[made].word ? (int)shmq_taken_deliveries(leases[made].word) : 1;
     if (made == count)
-        *result = copy_out(self, jobs, job_count, bytes);
+        *result = shmq_py_copy_out(self, jobs, job_count);
     bool good = made == count && *result == SHMQ_OK;
     for (uint32_t index = 0; good && index < made; index++)
         good = decode_headers(records[index]) == 0;
@@ -229,9 +243,9 @@ Py_ssize_t shmq_py_read(ReaderObject *self, RecordObject **records, uint32_t mos
         return count;
     for (uint32_t index = 0; index < made; index++)
         Py_DECREF(records[index]);
-    shmq_reader_seek(&self->reader, views[0].offset); /* nothing was delivered; the error that is raised is the first one */
     if (!PyErr_Occurred())
         shmq_py_reader_raise(self, *result);
+    put_back(self, views, leases, count); /* the error that is raised is the first one */
     return -1;
 }
 
@@ -256,6 +270,15 @@ static PyMethodDef reader_methods[] = {
      "settled(offset) -> int: the offset to which there is no record from this one on, up to the reader's position."},
     {"find_time", (PyCFunction)reader_find_time, METH_VARARGS,
      "find_time(timestamp_ms) -> (offset, timestamp_ms) of the first record from here on that is not older, or None."},
+    {"share", (PyCFunction)shmq_py_share, METH_VARARGS,
+     "share(window, group number): take records through the window from now on; the group's hold, if it has one, goes with it."},
+    {"settle", (PyCFunction)(void (*)(void))shmq_py_settle, METH_FASTCALL,
+     "settle(offset, delivery_count, kind, delay_ms=0) -> bool: kind 1 accept, 2 release, 3 reject, 4 renew. False: the record "
+     "is not ours any more; nothing was changed."},
+    {"counts", (PyCFunction)shmq_py_counts, METH_NOARGS,
+     "{'start', 'ready', 'in_flight', 'delayed', 'accepted', 'rejected', 'skipped'} of the window, in records."},
+    {"in_flight", (PyCFunction)shmq_py_in_flight, METH_NOARGS,
+     "[(offset, delivery_count, process slot, alive, ms until it may be taken away or None)] of records that are held."},
     {"close", (PyCFunction)reader_close, METH_NOARGS, "Give up registration and mappings."},
     {NULL, NULL, 0, NULL}};
 

@@ -24,6 +24,7 @@ RecordObject *shmq_record_new(PyObject *topic, int partition, const struct shmq_
     self->key_bytes = view->key_bytes;
     self->value_bytes = view->value_bytes;
     self->headers_bytes = view->headers_bytes ? (int)view->headers_bytes : -1;
+    self->delivery_count = -1;
     return self;
 }
 
@@ -71,6 +72,13 @@ static PyObject *field(RecordObject *self, Py_ssize_t index) {
 
 static PyObject *get_field(RecordObject *self, void *index) {
     return field(self, (Py_ssize_t)(intptr_t)index);
+}
+
+/* No field of the tuple: Kafka's Java ConsumerRecord has it beside them. */
+static PyObject *get_delivery_count(RecordObject *self, void *Py_UNUSED(closure)) {
+    if (self->delivery_count < 0)
+        Py_RETURN_NONE;
+    return PyLong_FromLong(self->delivery_count);
 }
 
 static PyObject *as_tuple(PyObject *object) {
@@ -266,7 +274,7 @@ static PyMethodDef record_methods[] = {
     {NULL, NULL, 0, NULL}};
 
 #define GETTER(index, text) {NULL, (getter)get_field, NULL, text, (void *)(intptr_t)(index)}
-static PyGetSetDef record_getset[FIELD_COUNT + 1] = {
+static PyGetSetDef record_getset[FIELD_COUNT + 2] = {
     GETTER(0, "Topic it was read from."),
     GETTER(1, "Partition it was read from."),
     GETTER(2, "0 in what was read: there are no elections yet."),
@@ -280,6 +288,8 @@ static PyGetSetDef record_getset[FIELD_COUNT + 1] = {
     GETTER(10, "Bytes of the key, -1 if there is none."),
     GETTER(11, "Bytes of the value, -1 if there is none."),
     GETTER(12, "Bytes of the headers, -1 if there are none."),
+    {"delivery_count", (getter)get_delivery_count, NULL,
+     "How often it was delivered, this time included; None if it was not read by a share group.", NULL},
 };
 
 static PySequenceMethods record_sequence = {.sq_length = record_length, .sq_item = (ssizeargfunc)field};

@@ -6,6 +6,8 @@
 #define LONGEST_SLEEP_NS UINT64_C(250000000)
 /* While a claim blocks a reader: how soon to ask again whether its owner is dead. */
 #define BLOCKED_SLEEP_NS UINT64_C(1000000)
+/* While records are held through a window: how soon to look whether their holders are dead. */
+#define WATCH_SLEEP_NS UINT64_C(5000000)
 /* A ring comes this soon after the commit that it is for, unless the producer died in between. */
 #define RING_DELAY_NS UINT64_C(2000000)
 /* A long spin looks for signals this often. */
@@ -18,7 +20,18 @@ static uint64_t earlier(uint64_t left, uint64_t right) {
 static bool has_news(ConsumerObject *self, bool settled) {
     for (Py_ssize_t index = 0; index < PyList_GET_SIZE(self->readers); index++) {
         ReaderObject *reader = (ReaderObject *)PyList_GET_ITEM(self->readers, index);
-        if (!reader->paused && reader->partition && shmq_reader_has_news(&reader->reader, settled))
+        if (reader->paused || !reader->partition)
+            continue;
+        if (reader->share ? shmq_share_has_news(reader->share, settled) : shmq_reader_has_news(&reader->reader, settled))
+            return true;
+    }
+    return false;
+}
+
+static bool is_watching(ConsumerObject *self) {
+    for (Py_ssize_t index = 0; index < PyList_GET_SIZE(self->readers); index++) {
+        ReaderObject *reader = (ReaderObject *)PyList_GET_ITEM(self->readers, index);
+        if (reader->share && !reader->paused && reader->partition && shmq_share_is_watching(reader->share))
             return true;
     }
     return false;
@@ -72,6 +85,8 @@ static int sleep_until(ConsumerObject *self, struct shmq_process *process, uint6
         return -1;
     if (has_news(self, false) || shmq_consumer_is_called(self))
         return 0;
+    if (bound_ns > WATCH_SLEEP_NS && is_watching(self))
+        bound_ns = WATCH_SLEEP_NS;
     uint64_t until = earlier(deadline_ns, shmq_now_ns() + bound_ns);
     self->slept++;
     Py_BEGIN_ALLOW_THREADS;

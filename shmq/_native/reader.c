@@ -101,7 +101,7 @@ static int step(struct shmq_reader *reader, struct shmq_view *view) {
     return result;
 }
 
-static int next_view(struct shmq_reader *reader, struct shmq_view *view) {
+int shmq_reader_next(struct shmq_reader *reader, struct shmq_view *view) {
     for (;;) {
         int result = reader->in_batch ? SHMQ_OK : enter_batch(reader);
         if (result != SHMQ_OK)
@@ -146,7 +146,7 @@ static int fetch_guarded(void *argument) {
         return result;
     while (fetch->count < fetch->most && (fetch->count == 0 || fetch->bytes < fetch->most_bytes)) {
         struct shmq_view *view = &fetch->views[fetch->count];
-        if ((result = next_view(reader, view)) != SHMQ_OK)
+        if ((result = shmq_reader_next(reader, view)) != SHMQ_OK)
             break;
         fetch->bytes += view_bytes(view);
         reader->next_offset = reader->aborted_from = view->offset + 1;
@@ -160,8 +160,7 @@ static int fetch_guarded(void *argument) {
     return fetch->count ? SHMQ_OK : result;
 }
 
-/* From the end of a sealed segment, or from nothing, to the next one. NOTHING: it is not there yet. */
-static int follow(struct shmq_reader *reader) {
+int shmq_reader_follow(struct shmq_reader *reader) {
     bool first = !reader->segment.header;
     uint64_t seq = first ? 0 : reader->segment.seq + 1;
     uint64_t offset = first ? 0 : reader->segment.base_offset + shmq_word_count(reader->before);
@@ -226,7 +225,7 @@ int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint3
             result = fail_deleted(reader);
         if (result != SHMQ_SEALED)
             break;
-        result = follow(reader);
+        result = shmq_reader_follow(reader);
         if (result == SHMQ_E_OUT_OF_RANGE)
             result = shmq_reader_pass_by(reader);
     } while (result == SHMQ_OK);

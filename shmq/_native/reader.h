@@ -56,6 +56,17 @@ int shmq_reader_bounds(struct shmq_reader *reader, uint64_t *begin, uint64_t *en
 int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint32_t most, uint64_t most_bytes,
                       uint32_t *count);
 
+/* The next record of the mapped segment, with all of it unread; `next_offset` is the caller's to move behind it, but aborted
+ * claims are stepped over. NOTHING, PENDING, or SEALED: shmq_reader_follow(). Under guard. */
+int shmq_reader_next(struct shmq_reader *reader, struct shmq_view *view);
+
+/* From the end of a sealed segment, or from nothing, to the next one. NOTHING: it is not there yet. E_OUT_OF_RANGE: it was
+ * retired; shmq_reader_pass_by(). */
+int shmq_reader_follow(struct shmq_reader *reader);
+
+/* Stand at an offset of the mapped segment. LOST: it lies before it. Under guard. */
+int shmq_reader_stand_within(struct shmq_reader *reader, uint64_t offset);
+
 /* The segment that comes next was retired, and with it mostly the reader's place: E_OUT_OF_RANGE. But one without records
  * leaves the place where it was: OK, the reader stands in a later segment. E_CORRUPT: older ones were not retired. */
 int shmq_reader_pass_by(struct shmq_reader *reader);

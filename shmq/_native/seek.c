@@ -122,6 +122,20 @@ static int find_word(void *argument) {
     return SHMQ_OK;
 }
 
+int shmq_reader_stand_within(struct shmq_reader *reader, uint64_t offset) {
+    struct shmq_journal *journal = &reader->segment.journal;
+    if (offset < reader->segment.base_offset)
+        return SHMQ_LOST;
+    uint64_t count = offset - reader->segment.base_offset, most = SHMQ_MAX_COUNT;
+    /* Mostly every batch is one record; then the word is as far ahead as the offset. */
+    uint64_t guess = reader->index + (offset - reader->next_offset);
+    bool found = guess > 0 && guess < journal->hint && shmq_word_count(shmq_journal_before(journal, (uint32_t)guess)) == count;
+    uint32_t index = found ? (uint32_t)guess : shmq_journal_find(journal, (uint32_t)(count < most ? count : most));
+    shmq_reader_stand_at(reader, index, shmq_journal_before(journal, index));
+    reader->next_offset = reader->aborted_from = offset > reader->next_offset ? offset : reader->next_offset;
+    return SHMQ_OK;
+}
+
 /* LOST: it is in range now; search again. */
 static int out_of_range(struct shmq_reader *reader, uint64_t offset) {
     uint64_t begin, end;

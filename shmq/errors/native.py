@@ -25,6 +25,7 @@ from .world import (
     AppendAbortedError,
     BufferFullError,
     CorruptSegmentError,
+    QueueFullError,
     StorageError,
     StorageFullError,
     TooManyProcessesError,
@@ -54,6 +55,7 @@ def _fenced(path: str, partition: int, epoch: int) -> ShmqError:
 
 _FROM_NATIVE: dict[str, Callable[..., ShmqError]] = {
     "full": BufferFullError,
+    "crowded": QueueFullError,
     "too_large": _too_large,
     "storage_full": StorageFullError,
     "storage": StorageError,

@@ -33,6 +33,22 @@ class BufferFullError(KafkaTimeoutError):
 
 
 @valued
+class QueueFullError(KafkaTimeoutError):
+    """As many records lie in a bounded queue as it may hold, and nobody took one in time."""
+
+    topic: str
+    partition: int
+    max_items: int
+    waited_ms: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.topic}-{self.partition} is full: {self.max_items} items that nobody has taken after "
+            f"{self.waited_ms} ms; take some, or make the queue larger"
+        )
+
+
+@valued
 class AppendAbortedError(RetriableError):
     """Other processes took this one for dead while it appended, each time it tried. Nobody has read the record."""
 

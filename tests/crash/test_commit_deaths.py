@@ -88,7 +88,7 @@ def test_a_file_whose_maker_dies_is_whole_or_not_there(path, tmp_path):
             os.unlink(tmp_path / name)
         if not died:
             break
-    assert {point for point in fault_points() if point.startswith(("offsets.create", "offsets.link"))} == reached
+    assert {point for point in fault_points() if point.startswith(("files.create", "files.link"))} == reached
 
 
 def stop_at(nth: int, act) -> int | None:

@@ -53,10 +53,6 @@ void shmq_guard_install(void) {
     not_here("shmq_guard_install");
 }
 
-uint64_t shmq_now_ns(void) {
-    return (uint64_t)not_here("shmq_now_ns");
-}
-
 uint32_t shmq_crc32c(uint32_t crc, const void *data, size_t bytes) {
     (void)data;
     (void)bytes;
@@ -70,16 +66,11 @@ int shmq_fail(struct shmq_fail *fail, int code, const char *path, const char *fo
     return not_here(format);
 }
 
-int shmq_fail_errno(struct shmq_fail *fail, int code, const char *path, const char *call, int error_number) {
-    (void)error_number;
-    return shmq_fail(fail, code, path, "%s", call);
-}
-
-int shmq_create_file(const char *path, uint64_t bytes, const void *header, size_t header_bytes, struct shmq_fail *fail) {
+int shmq_create_once(const char *path, const void *header, size_t header_bytes, uint64_t bytes, struct shmq_fail *fail) {
     (void)bytes;
     (void)header;
     (void)header_bytes;
-    return shmq_fail(fail, 0, path, "shmq_create_file");
+    return shmq_fail(fail, 0, path, "shmq_create_once");
 }
 
 int shmq_extend_file(const char *path, uint64_t bytes, struct shmq_fail *fail) {
