@@ -88,6 +88,18 @@ PyObject *shmq_py_delete_records(PartitionObject *self, PyObject *offset);
 int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, uint64_t bytes, uint64_t max_block_ms,
                    struct shmq_appended *appended);
 
+/* py_cells.c: functions, and lives(slot, epoch) of Process. */
+PyObject *shmq_py_cell_load(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *shmq_py_cell_store(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *shmq_py_cell_cas(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *shmq_py_copy_in(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *shmq_py_cells_out(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *shmq_py_blank(PyObject *module, PyObject *bytes);
+PyObject *shmq_py_lives(ProcessObject *self, PyObject *const *args, Py_ssize_t count);
+
+/* py_pickle.c */
+PyObject *shmq_py_pickle_plain(PyObject *module, PyObject *object);
+
 /* py_offsets.c */
 PyObject *shmq_py_create_offsets(PyObject *module, PyObject *args);
 

@@ -145,6 +145,8 @@ static PyMethodDef process_methods[] = {
     {"close", (PyCFunction)process_close, METH_NOARGS, "Give the registration up; the last one frees the slot."},
     {"slots", (PyCFunction)process_slots, METH_NOARGS,
      "[(slot, epoch, pid, 'live' | 'dead' | 'free')] of all slots that were ever let."},
+    {"lives", (PyCFunction)(void (*)(void))shmq_py_lives, METH_FASTCALL,
+     "lives(slot, epoch) -> bool: may that tenant still do something? False for one that is dying, too."},
     {NULL, NULL, 0, NULL}};
 
 static PyGetSetDef process_getset[] = {

@@ -94,6 +94,15 @@ class StorageFullError(StorageError, RetriableError):
 
 
 @valued
+class PayloadGoneError(StorageError):
+    """A large item's payload is there no more: it was read before, by a process that took this one for dead or after
+    which this one came, or its file was removed."""
+
+    what: str = field(init=False, default="the payload of this item is there no more: another reader is done with it")
+    errno: int = field(init=False, default=0)
+
+
+@valued
 class CorruptRecordError(ShmqError):
     """Bytes on disk or in shared memory are not what was written there. `pos` is in bytes from the file's start."""
 

@@ -32,5 +32,6 @@ def test_every_fault_point_was_reached(request):
     scenarios = sum(item.path == request.path for item in request.session.items)
     if scenarios < 2 * len(SCENARIOS) or len(ran) < 3:
         pytest.skip("only some scenarios were chosen")
-    others = ("options.", "partition.", "offsets.", "files.", "holds.", "window.")  # see the other test_*_deaths
+    # See test_admin_, test_commit_, test_hold_, test_window_ and test_blob_deaths.
+    others = ("options.", "partition.", "offsets.", "files.", "holds.", "window.", "cell.")
     assert {point for point in fault_points() if not point.startswith(others)} - REACHED == set()

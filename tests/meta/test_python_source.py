@@ -12,9 +12,9 @@ from sources import PACKAGE, ROOT, native_files
 
 LAYERS = [
     {"errors", "types", "wire"},
-    {"config", "serde", "partitioner", "listener"},
+    {"config", "serde", "partitioner", "listener", "packing"},
     {"rows", "futures", "store", "groups"},
-    {"connection", "committed", "accumulator", "coordination", "coordinator"},
+    {"connection", "blobs", "committed", "accumulator", "coordination", "coordinator"},
     {"positions", "membership"},
     {"commits"},
     {"subscription"},

@@ -311,3 +311,34 @@ assert (again.get(1)[1], again.get(19_999)[1]) == (1000, 5)
         disk,
         mounted(file_system, disk, 3),
     )
+
+
+def test_a_large_payload_for_which_there_is_no_room_leaves_nothing_and_free_files_make_way_for_it(disk: Path) -> None:
+    run_script(
+        """
+from shmq.blobs import Blobs
+
+MIB = 1 << 20
+with Admin(bootstrap_servers=address) as admin, admin.broker.process() as process:
+    os.mkdir(directory + "/queue")
+    blobs = Blobs(directory + "/queue", process)
+    first = blobs.write([b"1" * 4 * MIB])
+    for _ in range(3):
+        try:
+            blobs.write([b"2" * 5 * MIB])
+        except StorageFullError as error:
+            assert error.wanted_bytes > 5 * MIB > error.free_bytes > 0, error
+        else:
+            raise AssertionError("there was room")
+        assert len(os.listdir(directory + "/queue")) == 1
+
+    assert blobs.read(first) == b"1" * 4 * MIB
+    second = blobs.write([b"2" * 5 * MIB])
+    assert blobs.read(second) == b"2" * 5 * MIB
+    assert len(os.listdir(directory + "/queue")) == 1
+    blobs.close()
+    assert os.listdir(directory + "/queue") == []
+""",
+        disk,
+        mounted("tmpfs", disk, 8),
+    )
