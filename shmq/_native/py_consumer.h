@@ -55,6 +55,10 @@ PyObject *shmq_taken_poll(ConsumerObject *self, long long most);
 /* Method: take(timeout_ms, most=1), see py_take.c. */
 PyObject *shmq_py_take(ConsumerObject *self, double timeout_ms, uint32_t most);
 
+/* The next value of the first partition, if there is one now and nothing else is to be seen to: else NULL without an
+ * exception, and take() finds out. */
+PyObject *shmq_py_take_now(ConsumerObject *self, uint64_t *offset, uint32_t *deliveries);
+
 /* Methods: _drop(Reader) forgets a partition's records; _first_taken(Reader) is the offset of the first, or None. */
 PyObject *shmq_taken_drop(ConsumerObject *self, PyObject *reader);
 PyObject *shmq_taken_first(ConsumerObject *self, PyObject *reader);

@@ -60,7 +60,7 @@ typedef struct {
 } ReaderObject;
 
 extern PyTypeObject ProcessType, PartitionType, AppenderType, ReaderType, RecordType, FutureType, TopicType,
-    ProducerCoreType, ConsumerCoreType, OffsetsType, WindowType;
+    ProducerCoreType, ConsumerCoreType, OffsetsType, WindowType, QueueCoreType;
 
 /* py_error.c: hooks that Python sets. */
 extern PyObject *shmq_record_metadata; /* shmq.types.RecordMetadata */
@@ -98,7 +98,7 @@ PyObject *shmq_py_blank(PyObject *module, PyObject *bytes);
 PyObject *shmq_py_lives(ProcessObject *self, PyObject *const *args, Py_ssize_t count);
 
 /* py_pickle.c */
-PyObject *shmq_py_pickle_plain(PyObject *module, PyObject *object);
+PyObject *shmq_py_pickle_plain(PyObject *module, PyObject *object); /* a pickle, or None */
 
 /* py_offsets.c */
 PyObject *shmq_py_create_offsets(PyObject *module, PyObject *args);

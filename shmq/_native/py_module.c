@@ -165,7 +165,7 @@ PyMODINIT_FUNC PyInit__native(void) {
         add_type(self, "ConsumerRecord", &RecordType) < 0 || add_type(self, "RecordFuture", &FutureType) < 0 ||
         add_type(self, "Topic", &TopicType) < 0 || add_type(self, "ProducerCore", &ProducerCoreType) < 0 ||
         add_type(self, "ConsumerCore", &ConsumerCoreType) < 0 || add_type(self, "Offsets", &OffsetsType) < 0 ||
-        add_type(self, "Window", &WindowType) < 0 ||
+        add_type(self, "Window", &WindowType) < 0 || add_type(self, "QueueCore", &QueueCoreType) < 0 ||
         PyModule_AddStringConstant(self, "CRC32C_WAY", shmq_crc32c_way()) < 0 ||
         PyModule_AddIntConstant(self, "LAYOUT_VERSION", SHMQ_LAYOUT_VERSION) < 0 ||
         PyModule_AddIntConstant(self, "MAX_BATCH_RECORDS", SHMQ_MAX_COUNT) < 0) {

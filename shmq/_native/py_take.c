@@ -79,6 +79,35 @@ static PyObject *take_from(ConsumerObject *self, ReaderObject *reader, double ti
     }
 }
 
+PyObject *shmq_py_take_now(ConsumerObject *self, uint64_t *offset, uint32_t *deliveries) {
+    struct shmq_view view;
+    struct shmq_lease lease;
+    struct shmq_copy_job job;
+    uint32_t count;
+    size_t jobs = 0;
+    if (!self->readers || PyList_GET_SIZE(self->readers) != 1 || self->owner || self->woken ||
+        self->fork_count != shmq_fork_count())
+        return NULL;
+    ReaderObject *reader = (ReaderObject *)PyList_GET_ITEM(self->readers, 0);
+    if (!reader->share)
+        return NULL;
+    reader->share->lock_ms = self->lock_ms;
+    if (shmq_share_fetch(reader->share, &view, &lease, 1, 1, &count) != SHMQ_OK)
+        return NULL;
+    *offset = view.offset;
+    *deliveries = lease.word ? shmq_taken_deliveries(lease.word) : 1;
+    PyObject *value = shmq_py_bytes(view.value, view.value_bytes > 0 ? view.value_bytes : 0, &job, &jobs);
+    int result = value && jobs ? shmq_py_copy_out(reader, &job, jobs) : SHMQ_OK;
+    if (value && result == SHMQ_OK)
+        return value;
+    if (value)
+        shmq_py_reader_raise(reader, result);
+    Py_CLEAR(value);
+    if (lease.word)
+        shmq_share_acknowledge(reader->share, *offset, *deliveries, SHMQ_RELEASE, 0);
+    return NULL;
+}
+
 PyObject *shmq_py_take(ConsumerObject *self, double timeout_ms, uint32_t most) {
     if (PyList_GET_SIZE(self->readers) != 1)
         return PyErr_Format(PyExc_ValueError, "take() reads one partition");
