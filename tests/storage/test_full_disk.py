@@ -336,6 +336,9 @@ with Admin(bootstrap_servers=address) as admin, admin.broker.process() as proces
     second = blobs.write([b"2" * 5 * MIB])
     assert blobs.read(second) == b"2" * 5 * MIB
     assert len(os.listdir(directory + "/queue")) == 1
+
+    ballast(16 * MIB)
+    assert blobs.place([b"3" * 100_000]) == b"3" * 100_000  # there may be room in the log
     blobs.close()
     assert os.listdir(directory + "/queue") == []
 """,
