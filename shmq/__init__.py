@@ -16,12 +16,16 @@ except ImportError as error:
     ) from None
 from shmq.admin import Admin
 from shmq.consumer import Consumer
+from shmq.executor import Executor
 from shmq.listener import ConsumerRebalanceListener
 from shmq.partitioner import DefaultPartitioner, Partitioner, StickyPartitioner
 from shmq.producer import Producer
+from shmq.queues import JoinableQueue, Queue, ShutDown, SimpleQueue, get_context
 from shmq.serde import Deserializer, Serializer
+from shmq.share import ShareConsumer
 from shmq.store import temporary_broker
 from shmq.types import (
+    AcknowledgeType,
     BatchMetadata,
     ConfigResource,
     ConfigResourceType,
@@ -37,6 +41,7 @@ from shmq.types import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "AcknowledgeType",
     "Admin",
     "BatchMetadata",
     "ConfigResource",
@@ -47,15 +52,22 @@ __all__ = [
     "ConsumerRecord",
     "DefaultPartitioner",
     "Deserializer",
+    "Executor",
+    "JoinableQueue",
     "NewPartitions",
     "NewTopic",
     "OffsetAndMetadata",
     "OffsetAndTimestamp",
     "Partitioner",
     "Producer",
+    "Queue",
     "RecordMetadata",
     "Serializer",
+    "ShareConsumer",
+    "ShutDown",
+    "SimpleQueue",
     "StickyPartitioner",
     "TopicPartition",
+    "get_context",
     "temporary_broker",
 ]

@@ -22,6 +22,7 @@ from shmq.admin_forms import (
 )
 from shmq.admin_groups import GroupAdmin
 from shmq.admin_results import Results, described_broker, described_options, described_partition
+from shmq.admin_shares import ShareAdmin
 from shmq.config import AdminConfig, TopicConfig, checked_timeout_ms
 from shmq.errors import (
     ClosedError,
@@ -36,7 +37,7 @@ from shmq.types import ConfigFilterType, ConfigResource, TopicPartition
 _ONLY_BROKER = 0
 
 
-class Admin(GroupAdmin):
+class Admin(GroupAdmin, ShareAdmin):
     """Administers the topics and groups of one broker. Safe from any thread, and in forked children.
 
     Every operation is whole or not there, also for other processes and when this one dies in the middle.

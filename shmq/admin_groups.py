@@ -14,8 +14,8 @@ from typing import Any
 from shmq import _native, coordination
 from shmq.admin_forms import listed
 from shmq.committed import CommittedOffsets
-from shmq.errors import IllegalArgumentError, ShmqError
-from shmq.store import Broker, Groups, TopicMeta, Topics, open_partition
+from shmq.errors import IllegalArgumentError, ShmqError, UnknownTopicOrPartitionError
+from shmq.store import CONSUMER, Broker, Groups, TopicMeta, Topics, open_partition
 from shmq.types import OffsetAndMetadata, TopicPartition
 
 
@@ -111,7 +111,7 @@ class GroupAdmin:
         """
         before = self._committed(group_id, None) if Groups(self.broker).find(group_id) else {}
         results: dict[TopicPartition, dict[str, Any]] = {}
-        with self._looking() as look:
+        with looking(self.broker, self._topics(None)) as look:
             for place, spec in offset_specs.items():
                 old = before.get(place)
                 offset = look.resolve(place, spec, None if old is None else old.offset)
@@ -153,7 +153,7 @@ class GroupAdmin:
         owners = {tuple(place): each["member_id"] for each in group["members"] for place in each["assignment"]}
         committed = self._committed(name, None)
         group["offsets"] = []
-        with self._looking() as look:
+        with looking(self.broker, self._topics(None)) as look:
             for place in sorted({*committed, *(TopicPartition(*each) for each in owners)}):
                 bounds = look.bounds(place)
                 if bounds is None:  # its topic is gone
@@ -175,7 +175,7 @@ class GroupAdmin:
 
     def _committed(self, name: str, wanted: Iterable[TopicPartition] | None) -> dict[TopicPartition, OffsetAndMetadata]:
         topics = self._topics(None)
-        group = Groups(self.broker).load(name)
+        group = Groups(self.broker).load(name, CONSUMER)
         metas = {each: topics.find(each) for each in topics.names()}
         committed = CommittedOffsets(group)
         chosen = None if wanted is None else set(wanted)
@@ -187,13 +187,15 @@ class GroupAdmin:
                 found[place] = committed.with_note(meta, partition, word)
         return found
 
-    @contextlib.contextmanager
-    def _looking(self) -> Iterator[_Look]:
-        with self.broker.process() as process:
-            yield _Look(self._topics(None), process)
+
+@contextlib.contextmanager
+def looking(broker: Broker, topics: Topics) -> Iterator[Look]:
+    """Look into a broker's partitions for a while."""
+    with broker.process() as process:
+        yield Look(topics, process)
 
 
-class _Look:
+class Look:
     """Looks into partitions."""
 
     def __init__(self, topics: Topics, process: _native.Process) -> None:
@@ -239,5 +241,5 @@ class _Look:
 
     def _open(self, meta: TopicMeta, place: TopicPartition) -> _native.Partition:
         if not 0 <= place.partition < meta.partitions:
-            raise IllegalArgumentError(f"{place}: {place.topic} has {meta.partitions} partitions")
+            raise UnknownTopicOrPartitionError(*place, meta.partitions)
         return open_partition(self._process, meta, place.partition)

@@ -43,9 +43,10 @@ class Commits(Positions):
 
     def _init_commits(self) -> None:
         group_id = self.config.group_id
-        self._committed = None if group_id is None else CommittedOffsets(Groups(self._connection.broker).make(group_id))
-        self._owned, self._holding = {}, {}
+        self._committed, self._owned, self._holding = None, {}, {}
         self._answers: list[tuple[CommitCallback, dict[TopicPartition, OffsetAndMetadata], Exception | None]] = []
+        if group_id is not None:
+            self._committed = CommittedOffsets(Groups(self._connection.broker).make(group_id))
 
     # -- committing ---------------------------------------------------------------------------------------------------
 

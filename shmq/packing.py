@@ -88,6 +88,15 @@ def loads(data: Part) -> Any:
     return _loads_packed(memoryview(data).cast("B"))
 
 
+def loads_parts(parts: Sequence[Part]) -> Any:
+    """Return the object of a packed form that is still in parts, as `dumps` gave them. Large ones are not copied."""
+    if parts[0][0] != _PACKED:
+        return loads(parts[0] if len(parts) == 1 else b"".join(parts))
+    _, count, _ = _HEAD.unpack_from(parts[0])
+    stream = parts[1 : len(parts) - 2 * count]
+    return _unpickle(joined(stream), buffers=parts[len(parts) - 2 * count + 1 :: 2])
+
+
 def joined(parts: Sequence[Part]) -> bytes:
     """Return the packed form in one piece; one part as it is, more of them copied once."""
     return parts[0] if len(parts) == 1 and isinstance(parts[0], bytes) else b"".join(parts)

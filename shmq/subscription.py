@@ -45,7 +45,6 @@ class Subscription(Commits):
 
     def _init_group(self) -> None:
         """Called once, before anything else here."""
-        self._init_commits()
         self._topics: tuple[str, ...] = ()
         self._pattern: str | None = None
         self._listener: ConsumerRebalanceListener | None = None
@@ -53,6 +52,7 @@ class Subscription(Commits):
         self._generation = -1
         self._fatal: ShmqError | None = None
         self._rebalancing = False
+        self._init_commits()
 
     # -- subscribing --------------------------------------------------------------------------------------------------
 

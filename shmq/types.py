@@ -105,6 +105,19 @@ class NewPartitions:
         self.new_assignments = new_assignments
 
 
+class AcknowledgeType(IntEnum):
+    """What becomes of a record that a share consumer was given, by Kafka's number.
+
+    ACCEPT: it was processed, and is done. RELEASE: it could not be processed now; another delivery, perhaps to another
+    consumer. REJECT: it cannot be processed at all. RENEW: it is still being processed; its lock begins anew.
+    """
+
+    ACCEPT = 1
+    RELEASE = 2
+    REJECT = 3
+    RENEW = 4
+
+
 class ConfigResourceType(IntEnum):
     """What a configuration belongs to, by Kafka's number. Only topics have one here."""
 

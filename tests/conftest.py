@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 import psutil
 import pytest
 
-from shmq import Admin, Consumer, Producer, TopicPartition
+from shmq import Admin, Consumer, Producer, ShareConsumer, TopicPartition
 from shmq.store import collect, collect_instance, open_broker
 from shmq.store.coordinator import coordinator_of
 
@@ -137,6 +137,10 @@ class BrokerUnderTest:
         return self._kept(
             Consumer(*topics, **{"auto_offset_reset": "earliest", **configs}, bootstrap_servers=self.address)
         )
+
+    def share_consumer(self, *topics: str, **configs: Any) -> ShareConsumer:
+        """A member of share group "g" of this broker, unless another is named."""
+        return self._kept(ShareConsumer(*topics, **{"group_id": "g", **configs}, bootstrap_servers=self.address))
 
     def read(self, topic: str = "t", **configs: Any) -> list[Any]:
         """All records of a topic, partition by partition."""

@@ -231,10 +231,10 @@ static PyObject *consumer_nudge(ConsumerObject *self, PyObject *process) {
     return disturb(&self->nudged, process, "_nudge(Process)");
 }
 
-/* take(timeout_ms, most=1) */
+/* _take_values(timeout_ms, most=1) */
 static PyObject *consumer_take(ConsumerObject *self, PyObject *const *args, Py_ssize_t count) {
     if (count < 1 || count > 2)
-        return PyErr_Format(PyExc_TypeError, "take() takes 1 or 2 arguments (%zd given)", count);
+        return PyErr_Format(PyExc_TypeError, "_take_values() takes 1 or 2 arguments (%zd given)", count);
     double timeout_ms = parse_timeout(self, args[0]);
     long long most = timeout_ms < 0 ? -1 : count > 1 ? parse_most(self, args[1]) : 1;
     if (most < 0 || acquire(self) < 0)
@@ -266,8 +266,8 @@ static PyMethodDef consumer_methods[] = {
      "CorruptSegmentError, StorageError, UnknownTopicOrPartitionError (deleted meanwhile), and what a deserializer raises.\n"
      "Whatever is raised, also by a signal handler: no record is skipped.\n\n"
      "Source: KafkaConsumer.poll of kafka-python."},
-    {"take", (PyCFunction)(void (*)(void))consumer_take, METH_FASTCALL,
-     "take(timeout_ms, most=1) -> [(value, offset, delivery_count)]: up to so many records of the first partition, which is\n"
+    {"_take_values", (PyCFunction)(void (*)(void))consumer_take, METH_FASTCALL,
+     "_take_values(timeout_ms, most=1) -> [(value, offset, delivery_count)]: up to so many records of the first partition, which is\n"
      "read through a window; [] when time ran out. For queues."},
     {"_alone", (PyCFunction)(void (*)(void))consumer_alone, METH_FASTCALL | METH_KEYWORDS,
      "_alone(function, ...): call it as the only one inside; not after close, not after a fork."},
@@ -286,6 +286,8 @@ static PyMemberDef consumer_members[] = {
     {"_pausing", Py_T_BOOL_COMPAT, offsetof(ConsumerObject, pausing), 0, "Whether any Reader is paused."},
     {"_attention_at_ns", T_ULONGLONG, offsetof(ConsumerObject, attention_at_ns), 0,
      "When a poll shall call _on_attention(), on the monotonic clock; 0: never."},
+    {"_alone_again", Py_T_BOOL_COMPAT, offsetof(ConsumerObject, alone_again), 0,
+     "Whether a poll that returns a record which was delivered before returns nothing else."},
     {"_lock_ms", T_ULONGLONG, offsetof(ConsumerObject, lock_ms), 0,
      "How long a record that was read through a window is ours; 0: as long as this process lives."},
     {"_polls", T_ULONGLONG, offsetof(ConsumerObject, polls), READONLY, "Calls of poll() and of iteration."},

@@ -18,6 +18,7 @@ typedef struct {
     uint64_t fork_count, pid;
     long long max_poll_records, fetch_min_bytes, fetch_max_wait_ms, fetch_max_bytes, max_partition_fetch_bytes, spin_us;
     double iteration_timeout_ms;
+    char alone_again; /* a record that comes again through a window comes alone */
     unsigned long long lock_ms; /* how long a record that is read through a window is ours; 0: as long as this process lives */
     unsigned long long received, received_bytes, slept, rescued;
     char pausing; /* a partition is paused */
@@ -52,11 +53,11 @@ PyObject *shmq_taken_next(ConsumerObject *self);
 /* The same for up to `most` records, as poll() gives them; {} if there are none. */
 PyObject *shmq_taken_poll(ConsumerObject *self, long long most);
 
-/* Method: take(timeout_ms, most=1), see py_take.c. */
+/* Method: _take_values(timeout_ms, most=1), see py_take.c. */
 PyObject *shmq_py_take(ConsumerObject *self, double timeout_ms, uint32_t most);
 
 /* The next value of the first partition, if there is one now and nothing else is to be seen to: else NULL without an
- * exception, and take() finds out. */
+ * exception, and _take_values() finds out. */
 PyObject *shmq_py_take_now(ConsumerObject *self, uint64_t *offset, uint32_t *deliveries);
 
 /* Methods: _drop(Reader) forgets a partition's records; _first_taken(Reader) is the offset of the first, or None. */

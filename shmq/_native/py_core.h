@@ -110,6 +110,7 @@ PyObject *shmq_py_create_window(PyObject *module, PyObject *args, PyObject *kwar
 PyObject *shmq_py_share(ReaderObject *self, PyObject *args);
 PyObject *shmq_py_settle(ReaderObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *shmq_py_counts(ReaderObject *self, PyObject *ignored);
+PyObject *shmq_py_standing(ReaderObject *self, PyObject *offset);
 PyObject *shmq_py_in_flight(ReaderObject *self, PyObject *ignored);
 void shmq_py_end_share(ReaderObject *self);
 

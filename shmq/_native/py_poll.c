@@ -12,6 +12,7 @@ struct poll {
     bool moved;       /* a reader was reset by Python: look again */
     bool failed;      /* a partition failed after others gave records: these are delivered first */
     bool full;        /* a partition gave all that one poll may take of it */
+    bool alone;       /* a record that came again: nothing goes with it */
 };
 
 static int deserialize(PyObject *function, RecordObject *record, PyObject **place) {
@@ -45,8 +46,6 @@ static int bytes_of(const RecordObject *record) {
     return (record->key_bytes > 0 ? record->key_bytes : 0) + (record->value_bytes > 0 ? record->value_bytes : 0);
 }
 
-/* Deserialize and hand over `count` records. Where one fails, the reader stands before it, and what came before is
- * delivered first: the error comes again with the next poll. */
 /* A record that could not be delivered comes again: at its place, or to whoever asks next. */
 static void take_back(ConsumerObject *self, ReaderObject *reader, int64_t offset, int delivery_count, bool first) {
     if (reader->share)
@@ -55,6 +54,8 @@ static void take_back(ConsumerObject *self, ReaderObject *reader, int64_t offset
         stand_before(self, reader, offset);
 }
 
+/* Deserialize and hand over `count` records. Where one fails, the reader stands before it, and what came before is
+ * delivered first: the error comes again with the next poll. */
 static int hand_over(ConsumerObject *self, struct poll *poll, ReaderObject *reader, RecordObject **records,
                      Py_ssize_t count, PyObject *list) {
     int result = 0;
@@ -64,10 +65,9 @@ static int hand_over(ConsumerObject *self, struct poll *poll, ReaderObject *read
         int bytes = bytes_of(record), delivery_count = record->delivery_count;
         if (result != 0)
             take_back(self, reader, offset, delivery_count, false);
-        else if (
-            deserialize(self->key_deserializer, record, &record->key) < 0 ||
-             deserialize(self->value_deserializer, record, &record->value) < 0 ||
-             PyList_Append(list, (PyObject *)record) < 0) {
+        else if (deserialize(self->key_deserializer, record, &record->key) < 0 ||
+                 deserialize(self->value_deserializer, record, &record->value) < 0 ||
+                 PyList_Append(list, (PyObject *)record) < 0) {
             result = -1;
             take_back(self, reader, offset, delivery_count, true);
         } else {
@@ -106,8 +106,6 @@ static int explain(ConsumerObject *self, struct poll *poll, ReaderObject *reader
 
 /* Append to `list` what the reader has for this poll. */
 static int take_into(ConsumerObject *self, struct poll *poll, ReaderObject *reader, PyObject *list) {
-    if (reader->share)
-        reader->share->lock_ms = self->lock_ms;
     RecordObject *records[SHMQ_CHUNK];
     long long most_here = poll->bytes + self->max_partition_fetch_bytes - reader->poll_bytes;
     long long most_bytes = most_here < self->fetch_max_bytes ? most_here : self->fetch_max_bytes;
@@ -117,6 +115,11 @@ static int take_into(ConsumerObject *self, struct poll *poll, ReaderObject *read
         return explain(self, poll, reader, SHMQ_E_OUT_OF_RANGE);
     while (poll->left > 0 && poll->bytes < most_bytes) {
         int result;
+        if (reader->share) {
+            reader->share->lock_ms = self->lock_ms;
+            reader->share->alone = self->alone_again;
+            reader->share->only_fresh = self->alone_again && (PyList_GET_SIZE(list) || PyDict_GET_SIZE(poll->result));
+        }
         uint32_t most = poll->left < SHMQ_CHUNK ? (uint32_t)poll->left : SHMQ_CHUNK;
         Py_ssize_t count = shmq_py_read(reader, records, most, (uint64_t)(most_bytes - poll->bytes), &result);
         if (count < 0)
@@ -127,8 +130,11 @@ static int take_into(ConsumerObject *self, struct poll *poll, ReaderObject *read
             poll->failed = poll->failed || result < 0; /* the next poll explains it */
             return 0;
         }
+        poll->alone = self->alone_again && records[0]->delivery_count > 1;
         if (hand_over(self, poll, reader, records, count, list) < 0)
             return -1;
+        if (poll->alone)
+            return 0;
     }
     poll->full = poll->full || poll->bytes >= most_bytes;
     return 0;
@@ -171,7 +177,9 @@ static int take(ConsumerObject *self, struct poll *poll) {
     if (count == 0)
         return 0;
     self->next = (self->next + 1) % count;
-    for (Py_ssize_t turn = 0; turn < count && poll->left > 0 && poll->bytes < self->fetch_max_bytes; turn++) {
+    for (Py_ssize_t turn = 0; turn < count && !poll->alone; turn++) {
+        if (poll->left <= 0 || poll->bytes >= self->fetch_max_bytes)
+            break;
         ReaderObject *reader = (ReaderObject *)PyList_GET_ITEM(self->readers, (self->next + turn) % count);
         if (reader->paused)
             continue;
@@ -221,7 +229,7 @@ static int poll_until(ConsumerObject *self, struct poll *poll, uint64_t began_ns
         if (PyDict_GET_SIZE(poll->result)) {
             /* The default of 1 means any record, also an empty one. */
             if (self->fetch_min_bytes <= 1 || poll->bytes >= self->fetch_min_bytes || poll->left <= 0 ||
-                poll->bytes >= self->fetch_max_bytes || poll->full || poll->failed)
+                poll->bytes >= self->fetch_max_bytes || poll->full || poll->alone || poll->failed)
                 return 0;
             /* fetch_min_bytes asks to wait for more, but no longer than fetch_max_wait_ms. */
             if (!patience_ns)

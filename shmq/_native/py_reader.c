@@ -277,6 +277,8 @@ static PyMethodDef reader_methods[] = {
      "is not ours any more; nothing was changed."},
     {"counts", (PyCFunction)shmq_py_counts, METH_NOARGS,
      "{'start', 'ready', 'in_flight', 'delayed', 'accepted', 'rejected', 'skipped'} of the window, in records."},
+    {"standing", (PyCFunction)shmq_py_standing, METH_O,
+     "standing(offset) -> ('ready', 'in_flight', 'delayed' or 'done', deliveries so far: 0 of 'done')"},
     {"in_flight", (PyCFunction)shmq_py_in_flight, METH_NOARGS,
      "[(offset, delivery_count, process slot, alive, ms until it may be taken away or None)] of records that are held."},
     {"close", (PyCFunction)reader_close, METH_NOARGS, "Give up registration and mappings."},

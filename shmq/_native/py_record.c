@@ -234,6 +234,8 @@ static PyObject *record_replace(PyObject *self, PyObject *args, PyObject *kwargs
     PyObject *result = NULL;
     if (empty && (!kwargs || PyDict_Update(dict, kwargs) == 0))
         result = PyObject_Call((PyObject *)&RecordType, empty, dict);
+    if (result)
+        ((RecordObject *)result)->delivery_count = ((RecordObject *)self)->delivery_count;
     Py_XDECREF(empty);
     Py_XDECREF(dict);
     return result;

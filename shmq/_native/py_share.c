@@ -24,14 +24,16 @@ PyObject *shmq_py_share(ReaderObject *self, PyObject *args) {
     if (window->window.partition != self->partition->partition->number ||
         window->window.topic_id != self->partition->partition->topic_id)
         return PyErr_Format(PyExc_ValueError, "the window is of another partition");
-    int result = shmq_reader_hold(&self->reader, (uint32_t)number);
-    if (result < 0)
-        return shmq_py_reader_raise(self, result);
     self->share = PyMem_Calloc(1, sizeof *self->share);
     if (!self->share)
         return PyErr_NoMemory();
     self->window = (WindowObject *)Py_NewRef((PyObject *)window);
-    shmq_share_init(self->share, &self->reader, &self->window->window);
+    int result = shmq_share_init(self->share, &self->reader, &self->window->window, (uint32_t)number);
+    if (result < 0) {
+        shmq_py_reader_raise(self, result);
+        shmq_py_end_share(self);
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 
@@ -52,8 +54,6 @@ PyObject *shmq_py_settle(ReaderObject *self, PyObject *const *args, Py_ssize_t c
         return NULL;
     if (what < SHMQ_ACCEPT || what > SHMQ_RENEW || deliveries > SHMQ_MAX_DELIVERIES || offset > SHMQ_MAX_HOLD)
         return PyErr_Format(PyExc_ValueError, "settle(%llu, %lu, %ld): no such record or kind", offset, deliveries, what);
-    if (self->window->window.kind == SHMQ_WINDOW_CURSOR)
-        Py_RETURN_TRUE; /* it was settled when it was taken */
     int result = shmq_share_acknowledge(self->share, offset, (uint32_t)deliveries, (enum shmq_acknowledge)what, delay_ms);
     return result < 0 ? shmq_py_reader_raise(self, result) : PyBool_FromLong(result == SHMQ_OK);
 }
@@ -73,6 +73,42 @@ PyObject *shmq_py_counts(ReaderObject *self, PyObject *Py_UNUSED(ignored)) {
                          (unsigned long long)census->delayed, "accepted",
                          (unsigned long long)(settled > others ? settled - others : 0), "rejected",
                          (unsigned long long)census->rejected, "skipped", (unsigned long long)census->skipped);
+}
+
+/* ---- How a record stands ---- */
+
+struct standing {
+    const struct shmq_window *window;
+    uint64_t offset, word;
+    enum shmq_standing standing;
+    bool delayed;
+};
+
+static int look_at(void *argument) {
+    struct standing *look = argument;
+    const struct shmq_window *window = look->window;
+    uint64_t start = shmq_window_start(window);
+    look->standing = look->offset < start ? SHMQ_STANDS_SETTLED : SHMQ_STANDS_FRESH;
+    if (window->kind == SHMQ_WINDOW_RECORDS)
+        look->standing = shmq_window_look(window, look->offset, start, &look->word);
+    look->delayed = look->standing == SHMQ_STANDS_BACK && shmq_taken_state(look->word) == SHMQ_DELAYED;
+    return SHMQ_OK;
+}
+
+PyObject *shmq_py_standing(ReaderObject *self, PyObject *offset) {
+    struct standing look = {.offset = PyLong_AsUnsignedLongLong(offset)};
+    if (PyErr_Occurred() || check(self) < 0)
+        return NULL;
+    look.window = &self->window->window;
+    int result = shmq_guarded(look_at, &look, &self->reader.fail, look.window->path);
+    if (result != SHMQ_OK)
+        return shmq_py_reader_raise(self, result);
+    const char *state = look.standing == SHMQ_STANDS_SETTLED ? "done"
+                        : look.standing == SHMQ_STANDS_HELD  ? "in_flight"
+                        : look.delayed                       ? "delayed"
+                                                             : "ready";
+    bool taken = look.standing == SHMQ_STANDS_HELD || look.standing == SHMQ_STANDS_BACK;
+    return Py_BuildValue("(sI)", state, taken ? shmq_taken_deliveries(look.word) : 0);
 }
 
 /* ---- Who holds what ---- */

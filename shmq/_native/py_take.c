@@ -1,4 +1,4 @@
-/* take(): values alone, of one partition that is read through a window, for queues. */
+/* _take_values(): values alone, of one partition that is read through a window, for queues. */
 #include "files.h"
 #include "py_consumer.h"
 
@@ -110,7 +110,7 @@ PyObject *shmq_py_take_now(ConsumerObject *self, uint64_t *offset, uint32_t *del
 
 PyObject *shmq_py_take(ConsumerObject *self, double timeout_ms, uint32_t most) {
     if (PyList_GET_SIZE(self->readers) != 1)
-        return PyErr_Format(PyExc_ValueError, "take() reads one partition");
+        return PyErr_Format(PyExc_ValueError, "_take_values() reads one partition");
     ReaderObject *reader = (ReaderObject *)Py_NewRef(PyList_GET_ITEM(self->readers, 0));
     PyObject *result = reader->share ? take_from(self, reader, timeout_ms, most)
                                      : PyErr_Format(PyExc_ValueError, "this reader has no window");

@@ -122,9 +122,12 @@ PyObject *shmq_taken_drop(ConsumerObject *self, PyObject *reader) {
     PyObject *rest = PyList_New(0);
     bool good = rest != NULL;
     for (Py_ssize_t index = self->given_out; good && index < count_of(self); index++) {
-        PyObject *record = PyList_GET_ITEM(self->taken, index);
-        if (!is_of((RecordObject *)record, (ReaderObject *)reader))
-            good = PyList_Append(rest, record) == 0;
+        RecordObject *record = (RecordObject *)PyList_GET_ITEM(self->taken, index);
+        struct shmq_share *share = ((ReaderObject *)reader)->share;
+        if (!is_of(record, (ReaderObject *)reader))
+            good = PyList_Append(rest, (PyObject *)record) == 0;
+        else if (share && record->delivery_count > 0) /* others may have it: nobody was given it here */
+            shmq_share_acknowledge(share, (uint64_t)record->offset, (uint32_t)record->delivery_count, SHMQ_RELEASE, 0);
     }
     if (!good) {
         Py_XDECREF(rest);

@@ -74,7 +74,7 @@ static int look(void *argument) {
     if (look->window->kind == SHMQ_WINDOW_RECORDS)
         shmq_window_census(look->window, 0, &look->census);
     else
-        look->census.start = shmq_window_start(look->window);
+        shmq_window_cursor_census(look->window, &look->census);
     return SHMQ_OK;
 }
 

@@ -13,12 +13,21 @@
 
 #define NOWHERE UINT64_MAX
 
-void shmq_share_init(struct shmq_share *share, struct shmq_reader *reader, struct shmq_window *window) {
+static int find_hold(void *argument) {
+    struct shmq_share *share = argument;
+    shmq_hold_find(share->reader->partition, share->group, &share->reader->hold);
+    return SHMQ_OK;
+}
+
+int shmq_share_init(struct shmq_share *share, struct shmq_reader *reader, struct shmq_window *window, uint32_t group) {
     memset(share, 0, offsetof(struct shmq_share, back));
     share->reader = reader;
     share->window = window;
+    share->group = group;
     share->full_start = NOWHERE;
     shmq_reader_init(&share->back, reader->partition, reader->check_crc);
+    shmq_reader_leave_hold(reader);
+    return shmq_guarded(find_hold, share, &reader->fail, reader->partition->directory);
 }
 
 void shmq_share_close(struct shmq_share *share) {
@@ -27,6 +36,11 @@ void shmq_share_close(struct shmq_share *share) {
 
 static uint64_t now_ms(void) {
     return shmq_now_ns() / 1000000;
+}
+
+/* So long from `now` on, or for ever. */
+static uint64_t later(uint64_t now, uint64_t ms) {
+    return ms < UINT64_MAX - now ? now + ms : UINT64_MAX;
 }
 
 static uint32_t own_name(const struct shmq_share *share) {
@@ -46,16 +60,40 @@ static void ring(struct shmq_share *share, const struct wake *wake) {
         shmq_doorbell_ring_all(share->reader->partition->process, wake->reader_bits);
 }
 
-/* Q3. */
+static void add_bits(bool *wake, uint64_t *bits, const uint64_t *woken) {
+    for (uint32_t index = 0; index < SHMQ_MAX_SLOTS / 64; index++)
+        bits[index] = (*wake ? bits[index] : 0) | woken[index];
+    *wake = true;
+}
+
+/* May be called more than once before ring(): whose bit was taken before is not forgotten. */
+static void wake_all(struct shmq_bitmap *waiters, bool *wake, uint64_t *bits) {
+    uint64_t woken[SHMQ_MAX_SLOTS / 64];
+    if (shmq_waiters_wake(waiters, woken))
+        add_bits(wake, bits, woken);
+}
+
+static void wake_producers(struct shmq_share *share, struct wake *wake) {
+    wake_all(&share->reader->partition->ring.control->producers_waiting, &wake->producers, wake->producer_bits);
+}
+
+static void wake_readers(struct shmq_share *share, struct wake *wake) {
+    wake_all(&share->reader->partition->ring.control->readers_waiting, &wake->readers, wake->reader_bits);
+}
+
+/* Q3. By all who come by: who let `start` go on may have died before this. */
 static void move_hold(struct shmq_share *share, uint64_t start, struct wake *wake) {
-    struct shmq_reader *reader = share->reader;
-    if (reader->hold.entry >= 0 && reader->hold.offset < start) {
-        if (shmq_hold_move(reader->partition, &reader->hold, start, &wake->producers, wake->producer_bits) == SHMQ_OK)
-            reader->hold.offset = start;
+    struct shmq_partition *partition = share->reader->partition;
+    struct shmq_hold *hold = &share->reader->hold;
+    uint64_t woken[SHMQ_MAX_SLOTS / 64];
+    bool woke;
+    while (hold->entry >= 0 && hold->offset < start) {
+        if (shmq_hold_move(partition, hold, start, &woke, woken) == SHMQ_OK)
+            hold->offset = start;
         else
-            reader->hold.entry = -1;
-    } else if (share->window->max_items && !wake->producers) {
-        wake->producers = shmq_waiters_wake(&reader->partition->ring.control->producers_waiting, wake->producer_bits);
+            shmq_hold_find(partition, share->group, hold); /* it was set anew, or is gone */
+        if (woke)
+            add_bits(&wake->producers, wake->producer_bits, woken);
     }
 }
 
@@ -64,21 +102,25 @@ static uint64_t advance(struct shmq_share *share, struct wake *wake) {
     struct shmq_window *window = share->window;
     uint64_t before = shmq_window_start(window);
     uint64_t start = shmq_window_advance(window, shmq_start_offset(share->reader->partition));
-    if (start == before)
-        return start;
     move_hold(share, start, wake);
-    if (shmq_window_fresh(window) - before >= window->length) /* it was full */
-        wake->readers = shmq_waiters_wake(&share->reader->partition->ring.control->readers_waiting, wake->reader_bits);
+    if (start != before && shmq_window_fresh(window) - before >= window->length) /* it was full */
+        wake_readers(share, wake);
     return start;
 }
 
 /* ---- Records that were given back ---- */
 
-/* K2: give back what dead and late holders have, and what was delayed until now. */
-static void watch(struct shmq_share *share, uint64_t start, uint64_t fresh, uint64_t now) {
+/* To be taken. A record before `fresh` is not fresh (K5), unless the file is damaged: then it is not lost. */
+static bool is_ready(enum shmq_standing standing, uint64_t word) {
+    return standing == SHMQ_STANDS_FRESH || (standing == SHMQ_STANDS_BACK && shmq_taken_state(word) == SHMQ_READY);
+}
+
+/* K2: give back what dead and late holders have, and what was delayed until now. Does anything lie there to be taken? Also
+ * what nobody else was told of: who gave it back may have died before it counted that. */
+static bool watch(struct shmq_share *share, uint64_t start, uint64_t fresh, uint64_t now) {
     const struct shmq_process *process = share->reader->partition->process;
     uint32_t asked = UINT32_MAX; /* mostly one holder has many in a row */
-    bool dead = false;
+    bool dead = false, found = false;
     for (uint64_t offset = start; offset < fresh; offset++) {
         uint64_t word;
         enum shmq_standing standing = shmq_window_look(share->window, offset, start, &word);
@@ -87,11 +129,16 @@ static void watch(struct shmq_share *share, uint64_t start, uint64_t fresh, uint
             dead = shmq_holder_life(process, asked) != SHMQ_LIFE_ALIVE;
         }
         bool held = standing == SHMQ_STANDS_HELD;
+        found |= is_ready(standing, word);
         if (!held && (standing != SHMQ_STANDS_BACK || shmq_taken_state(word) != SHMQ_DELAYED))
             continue;
-        if ((held && dead) || shmq_window_due_ms(share->window, offset, word, now, share->lock_ms) <= now)
-            share->given_back += shmq_window_give_back(share->window, offset, word) == SHMQ_OK && held;
+        if (((held && dead) || shmq_window_due_ms(share->window, offset, word, now, share->lock_ms) <= now) &&
+            shmq_window_give_back(share->window, offset, word) == SHMQ_OK) {
+            share->given_back += held;
+            found = true;
+        }
     }
+    return found;
 }
 
 /* Take the next record that was given back and lies in [from, to). NOTHING. */
@@ -99,8 +146,8 @@ static int take_back(struct shmq_share *share, uint64_t from, uint64_t to, uint6
     uint64_t start = shmq_window_start(share->window);
     for (uint64_t offset = from > start ? from : start; offset < to; offset++) {
         uint64_t word;
-        if (shmq_window_look(share->window, offset, start, &word) == SHMQ_STANDS_BACK &&
-            shmq_taken_state(word) == SHMQ_READY &&
+        enum shmq_standing standing = shmq_window_look(share->window, offset, start, &word);
+        if (is_ready(standing, word) &&
             shmq_window_acquire(share->window, offset, word, own_name(share), deadline_ms, lease) == SHMQ_OK) {
             share->look_from = offset + 1;
             return SHMQ_OK;
@@ -138,23 +185,22 @@ static int find_back(void *argument) {
         return SHMQ_E_DELETED;
     if (window->kind == SHMQ_WINDOW_CURSOR)
         return SHMQ_NOTHING;
+    /* First: what was given back until then lies before `fresh`. */
+    uint64_t returned = shmq_window_returned(window);
     fetch->start = advance(share, &fetch->wake);
-    uint64_t fresh = shmq_window_fresh(window);
+    if (share->only_fresh)
+        return SHMQ_NOTHING;
+    uint64_t fresh = shmq_window_fresh(window), from = share->look_from;
+    bool news = returned != share->seen_returned;
+    share->seen_returned = returned;
+    share->look_from = 0;
     if (fetch->start == fresh)
         return SHMQ_NOTHING;
     uint64_t now = now_ms();
-    fetch->deadline_ms = share->lock_ms ? now + share->lock_ms : 0;
+    fetch->deadline_ms = share->lock_ms ? later(now, share->lock_ms) : 0;
     if (shmq_window_watch(window, now, WATCH_EVERY_MS))
-        watch(share, fetch->start, fresh, now);
-    uint64_t returned = shmq_window_returned(window);
-    if (returned == share->seen_returned && !share->look_from)
-        return SHMQ_NOTHING;
-    int result = take_back(share, returned == share->seen_returned ? share->look_from : 0, fresh, fetch->deadline_ms,
-                           &fetch->leases[0]);
-    share->seen_returned = returned;
-    if (result != SHMQ_OK)
-        share->look_from = 0;
-    return result;
+        news |= watch(share, fetch->start, fresh, now);
+    return news || from ? take_back(share, news ? 0 : from, fresh, fetch->deadline_ms, &fetch->leases[0]) : SHMQ_NOTHING;
 }
 
 /* More of the same segment. */
@@ -165,7 +211,7 @@ static int find_more_back(void *argument) {
     uint32_t end = shmq_journal_end(&back->segment.journal);
     uint64_t end_offset = back->segment.base_offset + shmq_word_count(shmq_journal_before(&back->segment.journal, end));
     uint64_t fresh = shmq_window_fresh(share->window);
-    while (has_room(fetch) && share->look_from) {
+    while (!share->alone && has_room(fetch) && share->look_from) {
         struct shmq_lease *lease = &fetch->leases[fetch->count];
         struct shmq_view *view = &fetch->views[fetch->count];
         int result = take_back(share, share->look_from, end_offset < fresh ? end_offset : fresh, fetch->deadline_ms, lease);
@@ -197,22 +243,34 @@ static int under_guard(struct fetch *fetch, int (*what)(void *)) {
     return shmq_guarded(what, fetch, &share->reader->fail, share->window->path);
 }
 
+int shmq_share_beyond(const struct shmq_window *window, uint64_t offset, uint64_t end, struct shmq_fail *fail) {
+    fail->pos = offsetof(struct shmq_window_header, start);
+    return shmq_fail(fail, SHMQ_E_CORRUPT, window->path, "it goes on at offset %llu, the log ends at %llu",
+                     (unsigned long long)offset, (unsigned long long)end);
+}
+
 /* leases[0] was taken: get its record, and more. LOST: it was deleted meanwhile; look again. */
 static int deliver_back(struct fetch *fetch) {
     struct shmq_share *share = fetch->share;
+    struct shmq_fail *fail = &share->back.fail;
+    uint64_t offset = fetch->leases[0].offset, begin, end;
     uint32_t count = 0;
-    int result = shmq_reader_seek(&share->back, fetch->leases[0].offset);
+    int result = shmq_reader_seek(&share->back, offset);
     if (result == SHMQ_OK)
         result = shmq_reader_fetch(&share->back, fetch->views, 1, UINT64_MAX, &count);
-    if (result == SHMQ_OK && fetch->views[0].offset != fetch->leases[0].offset)
-        result = SHMQ_E_OUT_OF_RANGE;
-    if (result == SHMQ_E_OUT_OF_RANGE) {
+    bool gone = result == SHMQ_E_OUT_OF_RANGE ? offset < fail->limit : count && fetch->views[0].offset != offset;
+    if (gone) {
         result = under_guard(fetch, settle_lost);
         return result == SHMQ_OK ? SHMQ_LOST : result;
     }
+    if (result == SHMQ_E_OUT_OF_RANGE || result > SHMQ_OK) { /* there is no such record, or not yet */
+        result = shmq_reader_bounds(&share->back, &begin, &end);
+        result = result == SHMQ_OK ? shmq_share_beyond(share->window, offset, end, fail) : result;
+    }
     if (result != SHMQ_OK) {
-        share->reader->fail = share->back.fail;
-        under_guard(fetch, release_first);
+        share->reader->fail = *fail;
+        struct shmq_fail ignored; /* what failed first is told */
+        shmq_guarded(release_first, fetch, &ignored, share->window->path);
         return result;
     }
     add(fetch, &fetch->views[0]);
@@ -260,7 +318,7 @@ static int take_next(struct fetch *fetch) {
     struct shmq_view *view = &fetch->views[fetch->count];
     struct shmq_lease *lease = &fetch->leases[fetch->count];
     uint64_t begin = reader->next_offset, word;
-    while (begin - fetch->start >= share->window->length)
+    while (begin > fetch->start && begin - fetch->start >= share->window->length) /* others may have passed it meanwhile */
         if (stop_before(fetch, begin) != SHMQ_OK)
             return SHMQ_NOTHING;
     int result = shmq_reader_next(reader, view);
@@ -287,15 +345,14 @@ static int take_fresh(struct fetch *fetch) {
     if (reader->next_offset != fresh && shmq_reader_stand_within(reader, fresh) != SHMQ_OK)
         return SHMQ_LOST;
     if (!fetch->deadline_ms && share->lock_ms)
-        fetch->deadline_ms = now_ms() + share->lock_ms;
+        fetch->deadline_ms = later(now_ms(), share->lock_ms);
     int result = SHMQ_OK;
     share->full_start = NOWHERE;
     while (result == SHMQ_OK && has_room(fetch))
         result = take_next(fetch);
     shmq_window_pass(share->window, reader->next_offset);
     if (share->window->max_items && fetch->count)
-        fetch->wake.producers |=
-            shmq_waiters_wake(&reader->partition->ring.control->producers_waiting, fetch->wake.producer_bits);
+        wake_producers(share, &fetch->wake);
     return fetch->count ? SHMQ_OK : result;
 }
 
@@ -305,10 +362,12 @@ static int take_at_cursor(struct fetch *fetch) {
     struct shmq_reader *reader = share->reader;
     for (;;) {
         uint64_t start = shmq_window_start(share->window), deleted_before = shmq_start_offset(reader->partition);
+        move_hold(share, start, &fetch->wake);
         if (start < deleted_before) {
-            shmq_window_take(share->window, start, deleted_before - start);
+            shmq_window_leap(share->window, start, deleted_before);
             continue;
         }
+        move_hold(share, start, &fetch->wake);
         if (reader->next_offset != start && shmq_reader_stand_within(reader, start) != SHMQ_OK)
             return SHMQ_LOST;
         int result = SHMQ_OK;
@@ -331,9 +390,12 @@ static int take_at_cursor(struct fetch *fetch) {
         uint64_t until = first + fetch->count;
         if (until == start)
             return result;
-        if (shmq_window_take(share->window, start, until - start) != SHMQ_OK)
+        if ((first != start && shmq_window_leap(share->window, start, first) != SHMQ_OK) ||
+            (fetch->count && shmq_window_take(share->window, first, fetch->count) != SHMQ_OK))
             continue; /* others were faster */
         move_hold(share, until, &fetch->wake);
+        if (share->window->max_items)
+            wake_producers(share, &fetch->wake);
         if (fetch->count) {
             for (uint32_t index = 0; index < fetch->count; index++)
                 fetch->leases[index] = (struct shmq_lease){first + index, 0};
@@ -361,8 +423,8 @@ static int raise_start(void *argument) {
     if (window->kind == SHMQ_WINDOW_RECORDS)
         raise->begin = shmq_window_advance(window, raise->begin);
     else
-        while (shmq_window_start(window) < raise->begin)
-            shmq_window_take(window, shmq_window_start(window), raise->begin - shmq_window_start(window));
+        for (uint64_t start; (start = shmq_window_start(window)) < raise->begin;)
+            shmq_window_leap(window, start, raise->begin);
     move_hold(raise->fetch->share, shmq_window_start(window), &raise->fetch->wake);
     raise->begin = shmq_window_taken(window);
     return SHMQ_OK;
@@ -387,12 +449,8 @@ static int go_there(struct fetch *fetch) {
         if (result == SHMQ_OK)
             result = shmq_reader_seek(share->reader, raise.begin);
     }
-    share->reader->fail.pos = offsetof(struct shmq_window_header, start);
-    return result == SHMQ_E_OUT_OF_RANGE ? shmq_fail(&share->reader->fail, SHMQ_E_CORRUPT, share->window->path,
-                                                     "it goes on at offset %llu, the log ends at %llu",
-                                                     (unsigned long long)raise.begin,
-                                                     (unsigned long long)share->reader->fail.limit2)
-                                         : result;
+    struct shmq_fail *fail = &share->reader->fail;
+    return result == SHMQ_E_OUT_OF_RANGE ? shmq_share_beyond(share->window, raise.begin, fail->limit2, fail) : result;
 }
 
 /* Others may be far ahead. */
@@ -401,11 +459,16 @@ static int fetch_fresh(struct fetch *fetch) {
     int result;
     do {
         bool first = !reader->segment.header;
+        uint64_t next = first ? 0 : reader->segment.seq + 1;
         result = first ? SHMQ_SEALED : under_guard(fetch, find_fresh);
         if (result == SHMQ_SEALED)
             result = shmq_reader_follow(reader);
-        if (result == SHMQ_LOST || result == SHMQ_E_OUT_OF_RANGE || (result == SHMQ_OK && first))
+        bool retired = result == SHMQ_E_OUT_OF_RANGE;
+        if (result == SHMQ_LOST || retired || (result == SHMQ_OK && first))
             result = go_there(fetch);
+        if (result == SHMQ_OK && retired && (!reader->segment.header || reader->segment.seq <= next))
+            result = shmq_fail(&reader->fail, SHMQ_E_CORRUPT, reader->partition->directory,
+                               "control: segment %llu is gone, but older ones are not", (unsigned long long)next);
     } while (result == SHMQ_OK && !fetch->count);
     return result;
 }
@@ -478,12 +541,11 @@ static int acknowledge(void *argument) {
     int result;
     switch (call->what) {
     case SHMQ_RENEW:
-        return shmq_window_renew(window, &call->lease, share->lock_ms ? now_ms() + share->lock_ms : UINT64_MAX);
+        return shmq_window_renew(window, &call->lease, share->lock_ms ? later(now_ms(), share->lock_ms) : UINT64_MAX);
     case SHMQ_RELEASE:
-        result = shmq_window_release(window, &call->lease, call->delay_ms ? now_ms() + call->delay_ms : 0);
+        result = shmq_window_release(window, &call->lease, call->delay_ms ? later(now_ms(), call->delay_ms) : 0);
         if (result == SHMQ_OK)
-            call->wake.readers =
-                shmq_waiters_wake(&share->reader->partition->ring.control->readers_waiting, call->wake.reader_bits);
+            wake_readers(share, &call->wake);
         return result;
     default:
         result = shmq_window_settle(window, &call->lease, call->what == SHMQ_ACCEPT ? SHMQ_ACCEPTED : SHMQ_REJECTED);
@@ -495,6 +557,8 @@ static int acknowledge(void *argument) {
 
 int shmq_share_acknowledge(struct shmq_share *share, uint64_t offset, uint32_t deliveries, enum shmq_acknowledge what,
                            uint64_t delay_ms) {
+    if (share->window->kind == SHMQ_WINDOW_CURSOR)
+        return SHMQ_OK; /* it was settled when it was taken, and has no word */
     uint64_t lap = offset >> share->window->lap_shift;
     struct acknowledge call; /* member by member: `wake` needs few zeros */
     call.share = share;

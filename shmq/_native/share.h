@@ -17,7 +17,10 @@
 struct shmq_share {
     struct shmq_reader *reader; /* stands where fresh records are looked for */
     struct shmq_window *window;
+    uint32_t group;             /* its number */
     uint64_t lock_ms;           /* how long a record is ours; 0: as long as this process lives */
+    bool alone;                 /* a record that was given back is taken alone: it may be what killed its holder */
+    bool only_fresh;            /* none that was given back is taken now */
     uint64_t seen_returned;     /* all that were given back before that count were looked at */
     uint64_t look_from;         /* where to go on with that; 0: at the start */
     uint64_t full_start;        /* the window was full, with this start; UINT64_MAX: it was not */
@@ -28,8 +31,9 @@ struct shmq_share {
 /* What is done with a record. */
 enum shmq_acknowledge { SHMQ_ACCEPT = 1, SHMQ_RELEASE = 2, SHMQ_REJECT = 3, SHMQ_RENEW = 4 };
 
-/* `reader` and `window` are the caller's and outlive it. */
-void shmq_share_init(struct shmq_share *share, struct shmq_reader *reader, struct shmq_window *window);
+/* `reader` and `window` are the caller's and outlive it. The group's hold, if it has one, moves with the window; it is no one
+ * thread's: a producer that waits for it does not wait for itself, since any other taker may let it go on. */
+int shmq_share_init(struct shmq_share *share, struct shmq_reader *reader, struct shmq_window *window, uint32_t group);
 void shmq_share_close(struct shmq_share *share);
 
 /* Take up to `most` records, all of one segment; as shmq_reader_fetch() otherwise. `leases` has `most` places; kind cursor:
@@ -43,9 +47,12 @@ bool shmq_share_has_news(struct shmq_share *share, bool settled);
 /* Is a record held or delayed? Then nobody sleeps for long: its holder may die. */
 bool shmq_share_is_watching(struct shmq_share *share);
 
-/* OK; LOST: the record is not ours any more. `delay_ms`: of RELEASE. */
+/* OK, for kind cursor always; LOST: the record is not ours any more. `delay_ms`: of RELEASE. */
 int shmq_share_acknowledge(struct shmq_share *share, uint64_t offset, uint32_t deliveries, enum shmq_acknowledge what,
                            uint64_t delay_ms);
+
+/* E_CORRUPT: the window speaks of a record that is not there. */
+int shmq_share_beyond(const struct shmq_window *window, uint64_t offset, uint64_t end, struct shmq_fail *fail);
 
 struct shmq_counts {
     struct shmq_tallies census;
@@ -58,7 +65,7 @@ struct shmq_counts {
 int shmq_share_count(struct shmq_share *share, struct shmq_counts *counts);
 
 /* For producers of a partition whose window has max_items: the offset at which so many records lie there untaken. Aborted
- * claims do not count; those of dead owners are given up here. It can only be too low later on. */
+ * claims and deleted records do not count; claims of dead owners are given up here. It can only be too low later on. */
 int shmq_window_limit(const struct shmq_window *window, struct shmq_partition *partition, uint64_t *limit,
                       struct shmq_fail *fail);
 

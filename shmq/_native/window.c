@@ -86,8 +86,9 @@ uint64_t shmq_window_due_ms(const struct shmq_window *window, uint64_t offset, u
     if (!lock_ms)
         return UINT64_MAX;
     /* Between its taking and this its holder was stopped, or is just now here too: whoever is first sets the time. */
-    SHMQ_SHARED("window.observe", shmq_cas(deadline_at(window, offset), &found, deadline_word(word, now_ms + lock_ms)));
-    return now_ms + lock_ms;
+    uint64_t until_ms = lock_ms < UINT64_MAX - now_ms ? now_ms + lock_ms : UINT64_MAX;
+    SHMQ_SHARED("window.observe", shmq_cas(deadline_at(window, offset), &found, deadline_word(word, until_ms)));
+    return until_ms;
 }
 
 /* ---- Records ---- */
@@ -182,7 +183,7 @@ static void tally_up(const struct shmq_window *window, enum shmq_tally tally, ui
     uint64_t found = shmq_load_acquire(place), wanted; /* PAIR tally: the CAS below */
     do {
         uint64_t from = tally_offset(found, start);
-        bool far_behind = from + TALLY_MOST_BEHIND < start; /* let its few bits never be ambiguous */
+        bool far_behind = from + TALLY_MOST_BEHIND < end; /* let its few bits never be ambiguous */
         from = from > start ? from : start;
         uint64_t count = from < end ? count_of(window, tally, from, end, deleted_before) : 0;
         if (!count && !far_behind)
@@ -212,10 +213,13 @@ uint64_t shmq_window_advance(const struct shmq_window *window, uint64_t deleted_
     }
 }
 
-/* PAIR fresh: a hint; who sees it sees the words that it passed (K5). */
+/* PAIR fresh: a hint; who sees it sees the words that it passed (K5). It is within the window, unless the file is damaged:
+ * then nobody shall walk to the end of the numbers. */
 uint64_t shmq_window_fresh(const struct shmq_window *window) {
     uint64_t fresh = shmq_load_acquire(&window->header->fresh.word), start = shmq_window_start(window);
-    return fresh > start ? fresh : start;
+    if (fresh <= start)
+        return start;
+    return fresh - start <= window->length ? fresh : start + window->length;
 }
 
 void shmq_window_pass(struct shmq_window *window, uint64_t offset) {
@@ -228,7 +232,27 @@ uint64_t shmq_window_taken(const struct shmq_window *window) {
     return window->kind == SHMQ_WINDOW_CURSOR ? shmq_window_start(window) : shmq_window_fresh(window);
 }
 
+/* K6 for kind cursor: count [start, end), unless that was done. Where nothing lies between, note how far the window is. */
+static void tally_leap(const struct shmq_window *window, uint64_t start, uint64_t end) {
+    shmq_a64 *place = &window->header->tallies[SHMQ_TALLY_SKIPPED].word;
+    uint64_t found = shmq_load_acquire(place), wanted; /* PAIR tally: the CAS below */
+    do {
+        uint64_t from = tally_offset(found, start);
+        if (from >= end)
+            return;
+        uint64_t count = end - (from > start ? from : start);
+        wanted = (end & TALLY_OFFSET_MASK) | ((found >> SHMQ_TALLY_OFFSET_BITS) + count) << SHMQ_TALLY_OFFSET_BITS;
+    } while (!SHMQ_SHARED("window.leap", shmq_cas(place, &found, wanted)));
+}
+
+int shmq_window_leap(struct shmq_window *window, uint64_t start, uint64_t end) {
+    tally_leap(window, start, end);
+    return SHMQ_SHARED("window.leap_start", shmq_cas(&window->header->start.word, &start, end)) ? SHMQ_OK : SHMQ_LOST;
+}
+
 int shmq_window_take(struct shmq_window *window, uint64_t offset, uint64_t count) {
+    if ((offset ^ (offset + count)) > TALLY_MOST_BEHIND) /* once in a while: its few bits are never ambiguous */
+        tally_leap(window, offset, offset);
     return SHMQ_SHARED("window.take", shmq_cas(&window->header->start.word, &offset, offset + count)) ? SHMQ_OK : SHMQ_LOST;
 }
 
@@ -244,8 +268,22 @@ static uint64_t tallied(const struct shmq_window *window, enum shmq_tally tally,
     return found >> SHMQ_TALLY_OFFSET_BITS;
 }
 
+/* While others let `start` go on, no look is exact. */
+#define CENSUS_TRIES 3
+
+void shmq_window_cursor_census(const struct shmq_window *window, struct shmq_tallies *census) {
+    uint64_t counted;
+    uint32_t tries = 0;
+    do {
+        *census = (struct shmq_tallies){.start = shmq_window_start(window)};
+        census->skipped = tallied(window, SHMQ_TALLY_SKIPPED, census->start, &counted);
+        census->skipped -= counted > census->start ? counted - census->start : 0; /* who counted them is not there yet */
+    } while (shmq_window_start(window) != census->start && ++tries < CENSUS_TRIES);
+}
+
 void shmq_window_census(const struct shmq_window *window, uint64_t now_ms, struct shmq_tallies *census) {
     uint64_t counted_rejected, counted_skipped, word;
+    uint32_t tries = 0;
     do {
         *census = (struct shmq_tallies){.start = shmq_window_advance(window, 0)};
         census->rejected = tallied(window, SHMQ_TALLY_REJECTED, census->start, &counted_rejected);
@@ -263,5 +301,5 @@ void shmq_window_census(const struct shmq_window *window, uint64_t now_ms, struc
             census->rejected += state == SHMQ_REJECTED && offset >= counted_rejected;
             census->skipped += state == SHMQ_SKIPPED && offset >= counted_skipped;
         }
-    } while (shmq_window_start(window) != census->start);
+    } while (shmq_window_start(window) != census->start && ++tries < CENSUS_TRIES);
 }

@@ -92,8 +92,11 @@ uint64_t shmq_window_advance(const struct shmq_window *window, uint64_t deleted_
 uint64_t shmq_window_fresh(const struct shmq_window *window);
 void shmq_window_pass(struct shmq_window *window, uint64_t offset);
 
-/* Kind cursor: take `count` records at `offset`, or step over so many offsets without any. LOST: others were faster. */
+/* Kind cursor: take `count` records at `offset`. LOST: others were faster. */
 int shmq_window_take(struct shmq_window *window, uint64_t offset, uint64_t count);
+
+/* Kind cursor: there are no records in [start, end): count them as skipped (K6), and go on after them. LOST. */
+int shmq_window_leap(struct shmq_window *window, uint64_t start, uint64_t end);
 
 /* Every record before it was taken at least once: `start` or `fresh`, as the kind has it. */
 uint64_t shmq_window_taken(const struct shmq_window *window);
@@ -106,7 +109,9 @@ struct shmq_tallies {
     uint64_t start, rejected, skipped;
     uint64_t held, delayed, settled, settled_skipped; /* not yet passed by start; the last are among the settled ones */
 };
+/* Exact while nobody takes or settles. */
 void shmq_window_census(const struct shmq_window *window, uint64_t now_ms, struct shmq_tallies *census);
+void shmq_window_cursor_census(const struct shmq_window *window, struct shmq_tallies *census);
 
 /* ---- window_file.c ---- */
 

@@ -1,4 +1,4 @@
-"""Producer and Consumer for asyncio, in aiokafka's shape.
+"""Producer, Consumer and ShareConsumer for asyncio, in aiokafka's shape.
 
 Owns: the public names.
 Must never: block the event loop.
@@ -9,5 +9,6 @@ from __future__ import annotations
 
 from shmq.aio.consumer import Consumer
 from shmq.aio.producer import Producer
+from shmq.aio.share import ShareConsumer
 
-__all__ = ["Consumer", "Producer"]
+__all__ = ["Consumer", "Producer", "ShareConsumer"]

@@ -196,7 +196,6 @@ class Consumer(Client):
             _give_back(consumer, unread)
             others = (consumer.assignment() - consumer.paused()).difference(partitions) if partitions else ()
             consumer.pause(*others)
-            self._is_polling = True
             try:
                 found = consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
             except WakeupError:  # somebody wants the thread, or the task was cancelled
@@ -208,6 +207,7 @@ class Consumer(Client):
                 loop.call_soon_threadsafe(self._ready.extend, records)
             return True
 
+        self._is_polling = True  # from here on: what another task starts is behind it
         future = self._thread.start(poll)
         try:
             return await asyncio.shield(future)

@@ -21,6 +21,7 @@ from shmq.cli.consume import consume
 from shmq.cli.demo import demo
 from shmq.cli.groups import groups
 from shmq.cli.produce import produce
+from shmq.cli.queues import queues
 from shmq.cli.serve import serve
 from shmq.cli.status import status
 from shmq.cli.topics import topics
@@ -75,7 +76,7 @@ def _take_broker(command: click.Command) -> None:
         _take_broker(each)
 
 
-for command in (topics, groups, produce, consume, status, serve, verify_files, collect_garbage, demo):
+for command in (topics, groups, queues, produce, consume, status, serve, verify_files, collect_garbage, demo):
     _take_broker(command)
     cli.add_command(command)
 

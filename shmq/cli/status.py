@@ -17,7 +17,7 @@ import psutil
 
 from shmq import Admin, coordination
 from shmq.cli.output import counted, print_table
-from shmq.store import Broker, Groups, Topics, broker_directory, open_broker
+from shmq.store import CONSUMER, Broker, Groups, Topics, broker_directory, open_broker
 
 
 @click.command()
@@ -49,7 +49,7 @@ def look(admin: Admin, seconds: float) -> dict[str, Any]:
         grown = topic["records_ever"] - before.get(name, topic)["records_ever"]
         topic["records_per_second"] = round(grown / elapsed, 1) if seconds else None
     coordinator = coordination.running(admin.broker)
-    names = [group.name for group in Groups(admin.broker).all()]
+    names = [group.name for group in Groups(admin.broker).all(CONSUMER)]
     groups = admin.describe_groups(names) if coordinator else {}
     disk = psutil.disk_usage(admin.broker.directory)
     memory = psutil.disk_usage("/dev/shm")

@@ -13,6 +13,7 @@ from .client import AdminConfig
 from .consumer import ConsumerConfig
 from .options import options_table
 from .producer import ProducerConfig
+from .share import ShareConsumerConfig
 from .suggest import did_you_mean
 from .topic import TopicConfig
 
@@ -21,6 +22,7 @@ __all__ = [
     "BrokerConfig",
     "ConsumerConfig",
     "ProducerConfig",
+    "ShareConsumerConfig",
     "TopicConfig",
     "checked_timeout_ms",
     "did_you_mean",

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 
 from shmq import _native, wire
 from shmq.committed import CommittedOffsets
-from shmq.errors import CorruptRecordError, GroupIdNotFoundError, NonEmptyGroupError, ShmqError
+from shmq.errors import CorruptRecordError, NonEmptyGroupError, ShmqError
 from shmq.groups.events import Assign, Effect, Event, Expel, Place, Raise, Refuse, TopicInfo, TopicsChanged
 from shmq.groups.machine import Group as Machine
-from shmq.store import Broker, Group, Groups, TopicMeta, Topics, files
+from shmq.store import CONSUMER, Broker, Group, Groups, TopicMeta, Topics, files
 
 _log = logging.getLogger(__name__)
 _LONGEST_STATE_BYTES = 64 << 20
@@ -66,7 +66,7 @@ class Keeper:
         self._stamps: tuple[tuple[str, int], ...] = ()
         self.kept: dict[str, Kept] = {}
         self.look_at_topics()
-        for group in self._store.all():
+        for group in self._store.all(CONSUMER):
             self._load(group)
 
     # -- groups -------------------------------------------------------------------------------------------------------
@@ -80,15 +80,13 @@ class Keeper:
         """Return a group. Raises: GroupIdNotFoundError."""
         kept = self.kept.get(name)
         if kept is None:
-            group = self._store.find(name)  # a consumer that assigns its partitions itself made it, without us
-            if group is None:
-                raise GroupIdNotFoundError(name)
-            kept = self._load(group)
+            # It may have been made without us, by a consumer that assigns its partitions itself.
+            kept = self._load(self._store.load(name, CONSUMER))
         return kept
 
     def all(self) -> list[Kept]:
         """Return every group that there is."""
-        for group in self._store.all():
+        for group in self._store.all(CONSUMER):
             if group.name not in self.kept:
                 self._load(group)
         return list(self.kept.values())

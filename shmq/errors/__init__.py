@@ -41,6 +41,7 @@ from .groups import (
     GroupSubscribedToTopicError,
     InconsistentGroupProtocolError,
     InvalidGroupIdError,
+    InvalidRecordStateError,
     InvalidSessionTimeoutError,
     NonEmptyGroupError,
     UnknownMemberIdError,
@@ -56,11 +57,13 @@ from .world import (
     NotABrokerError,
     PayloadGoneError,
     QueueFullError,
+    QueueMemoryError,
     StorageError,
     StorageFullError,
     TooManyProcessesError,
     TooManyReadersError,
     UnsupportedVersionError,
+    WorkerDiedError,
 )
 
 __all__ = [
@@ -84,6 +87,7 @@ __all__ = [
     "InvalidConfigurationError",
     "InvalidGroupIdError",
     "InvalidPartitionsError",
+    "InvalidRecordStateError",
     "InvalidReplicationFactorError",
     "InvalidSessionTimeoutError",
     "InvalidTopicError",
@@ -97,6 +101,7 @@ __all__ = [
     "OffsetOutOfRangeError",
     "PayloadGoneError",
     "QueueFullError",
+    "QueueMemoryError",
     "RecordListTooLargeError",
     "RetriableError",
     "ShmqError",
@@ -109,6 +114,7 @@ __all__ = [
     "UnknownTopicOrPartitionError",
     "UnsupportedVersionError",
     "WakeupError",
+    "WorkerDiedError",
     "from_native",
     "membership_error",
 ]

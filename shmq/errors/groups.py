@@ -29,6 +29,25 @@ class CommitFailedError(ShmqError):
 
 
 @valued
+class InvalidRecordStateError(ShmqError):
+    """A record is with this share consumer no longer, so its acknowledgement changed nothing."""
+
+    error_code = 121
+    group_id: str
+    topic: str
+    partition: int
+    offsets: tuple[int, ...]
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(str, self.offsets[:5])) + (", ..." if len(self.offsets) > 5 else "")
+        return (
+            f"share group {self.group_id!r}: {self.topic}-{self.partition}: the acknowledgement of offset {shown} came "
+            "too late: the lock had expired, and the record goes, or went, to another consumer; nothing was changed; "
+            "if this happens often RENEW in time, poll fewer records at once, or raise acquisition_lock_duration_ms"
+        )
+
+
+@valued
 class InvalidGroupIdError(ShmqError):
     """A group cannot have this name."""
 

@@ -8,6 +8,8 @@ Sits: beside `caller`, which holds the caller's own mistakes.
 from __future__ import annotations
 
 import os
+import queue
+import signal
 from dataclasses import field
 from errno import ENOSPC
 
@@ -45,6 +47,22 @@ class QueueFullError(KafkaTimeoutError):
         return (
             f"{self.topic}-{self.partition} is full: {self.max_items} items that nobody has taken after "
             f"{self.waited_ms} ms; take some, or make the queue larger"
+        )
+
+
+@valued
+class QueueMemoryError(RetriableError, queue.Full):
+    """A queue without `maxsize` has no room left in memory. `limit` is what is full, as text."""
+
+    queue: str
+    wanted_bytes: int
+    free_bytes: int
+    limit: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.queue}: no room: {self.wanted_bytes} bytes wanted, {self.free_bytes} free of {self.limit}; take "
+            "items, or give the queue a maxsize, so that put() waits"
         )
 
 
@@ -175,3 +193,34 @@ class TooManyReadersError(RetriableError):
 
     def __str__(self) -> str:
         return f"{self.topic}-{self.partition}: all {self.readers} reader entries are taken; close some consumers"
+
+
+@valued
+class WorkerDiedError(RetriableError):
+    """A worker process of an executor died, or left, while it ran this task, and no retry was left. The others go on.
+
+    `exitcode` is multiprocessing's: negative for a signal; None if somebody else has waited for the process. `starts`
+    is how often the task was started; 0 if none was.
+    """
+
+    pid: int
+    exitcode: int | None
+    starts: int = 0
+
+    def __str__(self) -> str:
+        worker = f"worker {self.pid} {_what_ended(self.exitcode)}"
+        if not self.starts:
+            return worker
+        tries = "the only try" if self.starts == 1 else f"the last of {self.starts} tries"
+        return f"{worker} while it ran this task, {tries}; the pool goes on; submit again, or raise retries"
+
+
+def _what_ended(exitcode: int | None) -> str:
+    if exitcode is None:
+        return "is gone"
+    if exitcode >= 0:
+        return f"left with exit code {exitcode}"
+    try:
+        return f"was killed by {signal.Signals(-exitcode).name}"
+    except ValueError:
+        return f"was killed by signal {-exitcode}"

@@ -10,20 +10,29 @@ from __future__ import annotations
 from . import doorbells as doorbells  # importing it gives the native core its hooks
 from .address import broker_directory
 from .broker import Broker, open_broker
+from .family import Family
 from .gc import GcReport, collect, collect_all, collect_instance
-from .groups import Group, Groups, check_group_name
+from .groups import CONSUMER, QUEUE, SHARE, Group, Groups, check_group_name
 from .meta import TopicMeta
+from .shares import ShareMember, SharePlace, Shares
 from .steps import open_partition
 from .temporary import temporary_broker
 from .topics import Topics
 from .verify import Finding, verify
 
 __all__ = [
+    "CONSUMER",
+    "QUEUE",
+    "SHARE",
     "Broker",
+    "Family",
     "Finding",
     "GcReport",
     "Group",
     "Groups",
+    "ShareMember",
+    "SharePlace",
+    "Shares",
     "TopicMeta",
     "Topics",
     "broker_directory",

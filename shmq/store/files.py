@@ -203,6 +203,7 @@ def try_lock(path: str) -> Iterator[bool]:
         yield locked
     finally:
         if descriptor in _exclusive:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a fork by another thread, just after the open(), has a copy
             _close(descriptor)
 
 

@@ -18,7 +18,8 @@ from shmq.errors import ShmqError, StorageError
 
 from . import files
 from .broker import OWNER_FILE, SHARED_MEMORY, Broker, memory_directory, open_broker, read_identity
-from .groups import Groups
+from .family import collect_families
+from .groups import SHARE, Groups
 from .meta import TopicMeta, topic_id_text
 from .topics import Topics
 
@@ -27,6 +28,8 @@ _log = logging.getLogger(__name__)
 _MEMORY_DIRECTORY = re.compile(r"shmq-([0-9a-f]{16})")
 _UNFINISHED_MEMORY_DIRECTORY = re.compile(r"\.(shmq-[0-9a-f]{16})\.new-[0-9a-f]+")
 _DOORBELL = re.compile(r"sem\.shmq-([0-9a-f]{16})-.*")
+_WINDOW_FILE = re.compile(r"(.+)-([0-9a-f]{16})\.[0-9]+\.window")
+_MEMBER_FILE = re.compile(r"([0-9]+)\.([0-9]+)\.[0-9a-f]+\.member")
 _UNFINISHED_FILE = re.compile(r".+\.new-[0-9a-f]{16}")
 
 
@@ -36,13 +39,13 @@ class GcReport:
 
     Attributes:
         removed: Paths of files and directories that are gone.
-        segment_files: How many segment files that no ring listed were removed.
         problems: What could not be collected, and why, as text.
+        segment_files: How many segment files that no ring listed were removed.
     """
 
     removed: list[str] = field(default_factory=list)
-    segment_files: int = 0
     problems: list[str] = field(default_factory=list)
+    segment_files: int = 0
 
     def add(self, other: GcReport) -> None:
         """Count what another collection did too."""
@@ -73,8 +76,9 @@ def collect(broker: Broker) -> GcReport:
             _remove_matching(directory, _UNFINISHED_FILE, report)
         for meta in metas:
             _remove_half_added_partitions(meta, report)
-        if not report.problems:  # else a directory in memory may be that of a topic that could not be read
+        if not report.problems:  # else what looks like an orphan may be of a topic that could not be read
             _remove_orphaned_memory(broker, metas, report)
+            _remove_orphaned_windows(broker, metas, report)
         _remove_doorbells_of_the_dead(broker, report)
     for meta in metas:
         _remove_orphaned_segments(topics, meta, report)
@@ -85,9 +89,9 @@ def collect_all() -> GcReport:
     """Remove everything that dead processes of this user left in /dev/shm, broker by broker.
 
     A broker whose directory is gone, or is another broker's now, loses its part of /dev/shm unless a process still
-    uses it. One whose directory is there is collected as by `collect`.
+    uses it. One whose directory is there is collected as by `collect`. A family of queues that nobody has goes too.
     """
-    report = GcReport()
+    report = GcReport(*collect_families())
     for name in sorted({match[1] for match in map(_UNFINISHED_MEMORY_DIRECTORY.fullmatch, _entries()) if match}):
         report.removed += files.remove_unfinished(os.path.join(SHARED_MEMORY, name))
     for match in filter(None, map(_MEMORY_DIRECTORY.fullmatch, _entries())):
@@ -159,6 +163,19 @@ def _remove_orphaned_memory(broker: Broker, metas: list[TopicMeta], report: GcRe
     known = {topic_id_text(each.topic_id) for each in metas if each.in_memory} | {OWNER_FILE}
     for each in sorted(set(os.listdir(broker.memory_directory)) - known):
         _remove_directory(os.path.join(broker.memory_directory, each), report)
+
+
+def _remove_orphaned_windows(broker: Broker, metas: list[TopicMeta], report: GcReport) -> None:
+    """Remove windows of share groups on topics that were deleted, and the files of members that died."""
+    known = {(each.name, topic_id_text(each.topic_id)) for each in metas}
+    with broker.process() as process:
+        living = {(str(slot), str(epoch)) for slot, epoch, _, state in process.slots() if state == "live"}
+    for group in Groups(broker).all(SHARE):
+        for name in sorted(os.listdir(group.directory)):
+            window, member = _WINDOW_FILE.fullmatch(name), _MEMBER_FILE.fullmatch(name)
+            is_orphan = window is not None and window.groups() not in known
+            if is_orphan or (member is not None and member.groups() not in living):
+                _remove_file(os.path.join(group.directory, name), report)
 
 
 def _remove_doorbells_of_the_dead(broker: Broker, report: GcReport) -> None:

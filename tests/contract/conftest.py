@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+from multiprocessing import forkserver, resource_tracker
+
+import pool_tasks
 import pytest
 
 from shmq import TopicPartition
@@ -15,3 +19,21 @@ def places(broker):
     for partition in range(3):
         producer.send_many("t", [b"%d" % (10 * partition + number) for number in range(3)], partition=partition)
     return [TopicPartition("t", partition) for partition in range(3)]
+
+
+@pytest.fixture(scope="module")
+def helpers_of_multiprocessing():
+    """Its two helper processes, which it starts when they are first needed and never ends."""
+    forkserver.ensure_running()
+    yield
+    forkserver._forkserver._stop()
+    gc.collect()  # else it takes away locks that are only unreachable yet
+    resource_tracker._resource_tracker._stop()
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """What the tasks of a pool can wait for; open at the end of the test."""
+    gate = pool_tasks.Gate(tmp_path / "gate")
+    yield gate
+    gate.open()

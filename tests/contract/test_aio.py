@@ -170,3 +170,17 @@ def test_errors_come_where_they_belong(broker):
                 await consumer.start()
 
     run(main())
+
+
+def test_a_call_of_another_task_never_waits_for_a_wait_that_is_just_beginning(broker):
+    broker.create()
+
+    async def main():
+        async with aio.Consumer("t", bootstrap_servers=broker.address) as consumer:
+            waiting = asyncio.create_task(consumer.getone())
+            for _ in range(20):
+                await asyncio.wait({waiting}, timeout=0)
+                assert await consumer.assignment() == {TopicPartition("t", 0)}
+            waiting.cancel()
+
+    run(main())

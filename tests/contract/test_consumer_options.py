@@ -296,3 +296,11 @@ def test_request_timeout_ms_bounds_the_wait_for_another_administrator(broker):
 def test_an_unknown_option_is_refused_with_what_was_meant(broker):
     with pytest.raises(errors.KafkaConfigurationError, match="did you mean 'max_poll_records'"):
         broker.consumer(max_pol_records=5)
+
+
+@pytest.mark.parametrize("group_id", ["x" * 1025, "\ud800"])
+def test_a_group_that_cannot_be_named_so_is_refused_by_that_error_and_nothing_is_left(broker, group_id):
+    with pytest.raises(errors.InvalidGroupIdError, match="no name for a group"):
+        broker.consumer("t", group_id=group_id)
+    with pytest.raises(errors.InvalidGroupIdError, match="no name for a group"):
+        broker.share_consumer("t", group_id=group_id)

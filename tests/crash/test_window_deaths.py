@@ -23,7 +23,7 @@ ACCEPT, RELEASE, REJECT, RENEW = 1, 2, 3, 4
 RECORDS, CURSOR = 0, 1
 COUNT = 12
 HOLE = (3, 6)  # offsets of a claim that was aborted
-MOST_POINTS = 80
+MOST_POINTS = 200
 LOCK_MS, LONG_LOCK_MS = 150, 60_000
 PLACE = TopicPartition("t", 0)
 GROUP = 70_001
@@ -78,6 +78,7 @@ def stage(broker) -> Callable[[int], str]:
         claim.close()
         for number in range(6, COUNT):
             producer.send("t", b"%d" % number)
+        assert len(broker.read("t")) == COUNT - 3  # which heals the hole
         meta = Topics(broker.admin.broker).find("t")
         path = str(broker.directory / f"{meta.topic_id:016x}.window")
         _native.create_window(path, meta.topic_id, 0, 0, kind)
@@ -103,7 +104,7 @@ def with_partition(admin: Admin, act: Callable[[Any], object]) -> None:
 
 
 def settle_all(core: Core, told: Callable[[int], object], kind: int = ACCEPT, most: int = 5) -> None:
-    for _, offset, delivery_count in core.take(0, most):
+    for _, offset, delivery_count in core._take_values(0, most):
         if core.reader.settle(offset, delivery_count, kind):
             told(offset)
 
@@ -118,22 +119,23 @@ def take_and_reject(core: Core, told: Callable[[int], object]) -> None:
 
 def take_across_the_hole(core: Core, told: Callable[[int], object]) -> None:
     settle_all(core, told, most=COUNT)
+    settle_all(core, told, most=COUNT)  # a cursor stops before the hole
 
 
 def give_back(core: Core, told: Callable[[int], object]) -> None:
-    for _, offset, delivery_count in core.take(0, 2):
+    for _, offset, delivery_count in core._take_values(0, 2):
         core.reader.settle(offset, delivery_count, RELEASE)
     settle_all(core, told)
 
 
 def give_back_for_later(core: Core, told: Callable[[int], object]) -> None:
-    for _, offset, delivery_count in core.take(0, 2):
+    for _, offset, delivery_count in core._take_values(0, 2):
         core.reader.settle(offset, delivery_count, RELEASE, 1)
     settle_all(core, told)
 
 
 def renew(core: Core, told: Callable[[int], object]) -> None:
-    for _, offset, delivery_count in core.take(0, 2):
+    for _, offset, delivery_count in core._take_values(0, 2):
         core.reader.settle(offset, delivery_count, RENEW)
         if core.reader.settle(offset, delivery_count, ACCEPT):
             told(offset)
@@ -176,7 +178,7 @@ def settled_by(victim: Victim) -> list[int]:
 def take_two_and_die(address: str, path: str) -> None:
     def body() -> None:
         with Admin(bootstrap_servers=address) as admin:
-            Core(admin, path, 0).take(0, 2)
+            Core(admin, path, 0)._take_values(0, 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
     victim = Victim(body)
@@ -188,7 +190,7 @@ def drain(core: Core, until: Callable[[], bool]) -> list[tuple[int, int]]:
     got = []
 
     def once() -> bool:
-        for _, offset, delivery_count in core.take(5, 4):
+        for _, offset, delivery_count in core._take_values(5, 4):
             assert core.reader.settle(offset, delivery_count, ACCEPT)
             got.append((offset, delivery_count))
         return until()
@@ -205,8 +207,7 @@ def check(core: Core, victim: Victim, got: list[tuple[int, int]], name: str) -> 
     assert set(offsets).isdisjoint(range(*HOLE)), where
     counts = core.reader.counts()
     assert (counts["start"], counts["ready"], counts["in_flight"], counts["delayed"]) == (COUNT, 0, 0, 0), where
-    if core.reader.counts()["skipped"]:  # kind records
-        assert (counts["accepted"] + counts["rejected"], counts["skipped"]) == (COUNT - 3, 3), where
+    assert (counts["accepted"] + counts["rejected"], counts["skipped"]) == (COUNT - 3, 3), where
 
 
 @pytest.mark.parametrize("name", ACTS)
@@ -237,7 +238,9 @@ def test_records_of_a_process_that_is_killed_at_any_point_go_to_others(broker, s
     REACHED[name] = reached
 
 
-@pytest.mark.parametrize("name", [name for name in ACTS if ACTS[name][1] == RECORDS and not ACTS[name][2]])
+@pytest.mark.parametrize(
+    "name", [name for name in ACTS if name in ("accept", "give back", "give back for later", "renew")]
+)
 def test_records_of_a_process_that_is_stopped_at_any_point_go_to_others_and_it_is_refused(broker, stage, name):
     act, kind, _ = ACTS[name]
     outcome = STOPPED

@@ -78,7 +78,7 @@ def test_the_api_tables_name_every_method_and_errors_that_exist():
     tables = README.split("## API")[1].split("## Guarantees")[0]
     methods, errors = tables.split("| error | when |")
 
-    for name in ("Admin", "Producer", "Consumer"):
+    for name in ("Admin", "Producer", "Consumer", "ShareConsumer", "Queue"):
         listed = re.findall(r"`(\w+)`", re.search(rf"^\| `{name}` \|(.*)\|$", methods, re.MULTILINE)[1])
         assert sorted(listed) == sorted(each for each in dir(getattr(shmq, name)) if not each.startswith("_"))
     named = set(re.findall(r"`(\w+Error)`", errors))
@@ -93,6 +93,33 @@ def test_the_example_of_a_group_runs_as_pasted(tmp_path):
 
     assert done.stderr == ""
     assert done.stdout == "100 orders; 0 left\n"
+
+
+def test_the_example_of_a_share_group_runs_as_pasted(tmp_path):
+    code = re.search(r"<!-- shares.*?```python\n(.*?)```", README, re.DOTALL)[1]
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+    assert done.stderr == ""
+    assert done.stdout == "b'7' b'no seven'\n"
+
+
+def test_the_example_of_a_queue_runs_as_pasted():
+    code = re.search(r"<!-- queue:.*?```python\n(.*?)```", README, re.DOTALL)[1]
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+    assert done.stderr == ""
+    assert re.fullmatch(r"\{\d+: \d+\} 99 more\n", done.stdout)
+
+
+def test_the_example_of_an_executor_runs_as_pasted():
+    code = re.search(r"<!-- executor.*?```python\n(.*?)```", README, re.DOTALL)[1]
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+    assert done.stderr == ""
+    assert done.stdout == f"{sum(number * number for number in range(100))}\nWorkerDiedError\n"
 
 
 def test_the_options_tables_are_those_of_the_declarations():

@@ -11,7 +11,9 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LAST_LINES = {
     "chat.py": "Bert: Here I am, and I have read it all.",
+    "digits.py": "1797 digits by 3 workers, which ended with [-9, 0, 0]: the same: True",
     "flights.py": "327346 flights, added up by 4 workers: the same: True",
+    "mails.py": "dead letter, 5 tries: never@example.org",
     "nightly.py": "again: {1: 5, 2: 5}",
     "outbox.py": "the shop is open: served in order: True, kept: 0",
     "quickstart.py": "200 means of 200 frames, read twice: 200 the second time",

@@ -85,6 +85,30 @@ static void tallies_stay_exact_however_far_the_window_goes_without_them(void) {
     end();
 }
 
+static void tallies_stay_exact_after_one_leap_of_any_length(void) {
+    struct shmq_lease lease;
+    for (uint64_t leap = UINT64_C(1) << 26; leap < UINT64_C(1) << 33; leap += (UINT64_C(1) << 27) + 12345) {
+        begin(7, SHMQ_WINDOW_RECORDS);
+        CHECK_EQUAL(shmq_window_advance(&window, 7 + leap), 7 + leap);
+        CHECK_EQUAL(take(7 + leap, 1, &lease), SHMQ_OK);
+        CHECK_EQUAL(shmq_window_settle(&window, &lease, SHMQ_REJECTED), SHMQ_OK);
+        CHECK_EQUAL(shmq_window_advance(&window, 0), 8 + leap);
+        CHECK_EQUAL(tallies().rejected, 1);
+        CHECK_EQUAL(tallies().skipped, leap);
+        end();
+    }
+}
+
+static void numbers_of_a_damaged_file_are_walked_no_further_than_the_window(void) {
+    begin(0, SHMQ_WINDOW_RECORDS);
+    shmq_window_pass(&window, UINT64_MAX);
+    CHECK_EQUAL(shmq_window_fresh(&window), WORDS);
+    CHECK_EQUAL(shmq_window_take(&window, 0, UINT64_MAX), SHMQ_OK); /* start */
+    CHECK_EQUAL(shmq_window_fresh(&window), UINT64_MAX);
+    CHECK_EQUAL(shmq_window_advance(&window, 0), UINT64_MAX);
+    end();
+}
+
 static void a_deleted_record_that_is_held_may_still_be_settled_and_harms_nobody(void) {
     struct shmq_lease late, lease;
     begin(0, SHMQ_WINDOW_RECORDS);
@@ -273,7 +297,59 @@ static void a_cursor_gives_each_record_once(void) {
     end();
 }
 
+/* Every 7th offset and the next one have no record. */
+static bool is_hole(uint64_t offset) {
+    return offset % 7 < 2;
+}
+
+static void *leap_and_take(void *unused) {
+    (void)unused;
+    for (uint64_t start; (start = shmq_window_start(&window)) < records;) {
+        uint64_t end = start + 1;
+        while (is_hole(start) && is_hole(end))
+            end++;
+        int result = is_hole(start) ? shmq_window_leap(&window, start, end) : shmq_window_take(&window, start, 1);
+        for (uint64_t offset = start; result == SHMQ_OK && offset < end; offset++)
+            shmq_fetch_add(&settled[offset], 1);
+        struct shmq_tallies found;
+        shmq_window_cursor_census(&window, &found);
+        CHECK_EQUAL(found.skipped, found.start / 7 * 2 + (found.start % 7 < 2 ? found.start % 7 : 2));
+    }
+    return NULL;
+}
+
+static void a_cursor_counts_the_offsets_without_a_record_that_it_passes(void) {
+    pthread_t threads[THREADS];
+    records = 30002;
+    memset(settled, 0, sizeof settled);
+    begin(0, SHMQ_WINDOW_CURSOR);
+    for (uint32_t thread = 0; thread < THREADS; thread++)
+        CHECK_EQUAL(pthread_create(&threads[thread], NULL, leap_and_take, NULL), 0);
+    for (uint32_t thread = 0; thread < THREADS; thread++)
+        pthread_join(threads[thread], NULL);
+    for (uint64_t offset = 0; offset < records; offset++)
+        CHECK_EQUAL(shmq_load_relaxed(&settled[offset]), 1);
+    end();
+}
+
+static void what_a_cursor_has_skipped_is_known_however_far_it_goes_without_skipping(void) {
+    struct shmq_tallies found;
+    uint64_t step = UINT64_C(1) << 20, start = 0;
+    begin(0, SHMQ_WINDOW_CURSOR);
+    CHECK_EQUAL(shmq_window_leap(&window, start, 5), SHMQ_OK);
+    for (start = 5; start < UINT64_C(1) << 33; start += step)
+        CHECK_EQUAL(shmq_window_take(&window, start, step), SHMQ_OK);
+    CHECK_EQUAL(shmq_window_leap(&window, start, start + 3), SHMQ_OK);
+    shmq_window_cursor_census(&window, &found);
+    CHECK_EQUAL(found.skipped, 8);
+    end();
+}
+
 TESTS(TEST(a_window_may_begin_at_any_offset), TEST(tallies_stay_exact_however_far_the_window_goes_without_them),
+      TEST(tallies_stay_exact_after_one_leap_of_any_length),
+      TEST(numbers_of_a_damaged_file_are_walked_no_further_than_the_window),
       TEST(a_deleted_record_that_is_held_may_still_be_settled_and_harms_nobody), TEST(deadlines_count_for_one_delivery_alone),
       TEST(deliveries_are_counted_up_to_127), TEST(one_of_those_who_look_watches), TEST(a_damaged_file_is_refused),
-      TEST(each_record_is_settled_once_and_counted_whoever_is_taken_for_dead), TEST(a_cursor_gives_each_record_once));
+      TEST(each_record_is_settled_once_and_counted_whoever_is_taken_for_dead), TEST(a_cursor_gives_each_record_once),
+      TEST(a_cursor_counts_the_offsets_without_a_record_that_it_passes),
+      TEST(what_a_cursor_has_skipped_is_known_however_far_it_goes_without_skipping));

@@ -32,7 +32,7 @@ address = f"shm://{directory}/broker"
 def leave_nothing():
     "Of brokers below `directory`; others may run beside this."
     for owner in glob.glob("/dev/shm/shmq-*/broker"):
-        with contextlib.suppress(FileNotFoundError), open(owner) as file:
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError), open(owner) as file:
             if file.read().startswith(directory + "/"):
                 shutil.rmtree(os.path.dirname(owner))
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from shmq import errors
-from shmq.store import Groups, collect, open_broker
+from shmq.store import CONSUMER, SHARE, Groups, collect, open_broker
 
 ODD_NAMES = ["g", ".", "..", "a/b", "../../etc", "ünïcode ☃", "x" * 1024, "☃" * 300, "\n\t", "%2E", "nul\0byte"]
 
@@ -58,6 +58,32 @@ def test_a_deleted_group_is_gone_and_can_be_made_anew(groups):
     with pytest.raises(errors.GroupIdNotFoundError, match="'g'"):
         groups.load("g")
     assert groups.make("g").name == "g"
+
+
+def test_a_name_is_of_one_kind_until_its_group_is_deleted(groups):
+    consumer, share = groups.make("c"), groups.make("s", SHARE)
+
+    assert (consumer.kind, share.kind) == (CONSUMER, SHARE)
+    assert (groups.load("c", CONSUMER), groups.make("s", SHARE), groups.find("s")) == (consumer, share, share)
+    with pytest.raises(errors.InconsistentGroupProtocolError, match="'c': it is a consumer group, not a share group"):
+        groups.make("c", SHARE)
+    with pytest.raises(errors.InconsistentGroupProtocolError, match="'s': it is a share group, not a consumer group"):
+        groups.load("s", CONSUMER)
+    assert [[group.name for group in groups.all(kind)] for kind in (None, CONSUMER, SHARE)] == [
+        ["c", "s"],
+        ["c"],
+        ["s"],
+    ]
+    groups.delete(consumer)
+    assert groups.make("c", SHARE).kind == SHARE
+
+
+def test_a_group_whose_file_says_no_kind_is_a_consumer_group(groups):
+    group = groups.make("g", SHARE)
+    with open(os.path.join(group.directory, "group.json"), "w") as file:
+        file.write('{"name": "g", "number": 7}')
+
+    assert groups.load("g", CONSUMER).number == 7
 
 
 @pytest.mark.parametrize(("name", "rule"), [("", "empty"), ("x" * 1025, "1025"), ("\ud800", "no text")])
