@@ -7,6 +7,9 @@ Sits: rightmost; nothing inside the package imports from here.
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 try:
     from shmq._native import ConsumerRecord
 except ImportError as error:
@@ -16,13 +19,10 @@ except ImportError as error:
     ) from None
 from shmq.admin import Admin
 from shmq.consumer import Consumer
-from shmq.executor import Executor
 from shmq.listener import ConsumerRebalanceListener
 from shmq.partitioner import DefaultPartitioner, Partitioner, StickyPartitioner
 from shmq.producer import Producer
-from shmq.queues import JoinableQueue, Queue, ShutDown, SimpleQueue, get_context
 from shmq.serde import Deserializer, Serializer
-from shmq.share import ShareConsumer
 from shmq.store import temporary_broker
 from shmq.types import (
     AcknowledgeType,
@@ -38,7 +38,23 @@ from shmq.types import (
     TopicPartition,
 )
 
+if TYPE_CHECKING:
+    from shmq.executor import Executor
+    from shmq.queues import JoinableQueue, Queue, ShutDown, SimpleQueue, get_context
+    from shmq.share import ShareConsumer
+
 __version__ = "0.1.0"
+
+_LATER = {
+    "Executor": "shmq.executor",
+    "JoinableQueue": "shmq.queues",
+    "Queue": "shmq.queues",
+    "ShareConsumer": "shmq.share",
+    "ShutDown": "shmq.queues",
+    "SimpleQueue": "shmq.queues",
+    "get_context": "shmq.queues",
+}
+"""Rooms that many programs do without, the coordinator among them: imported when one of their names is asked for."""
 
 __all__ = [
     "AcknowledgeType",
@@ -71,3 +87,14 @@ __all__ = [
     "get_context",
     "temporary_broker",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | _LATER.keys())
