@@ -2,39 +2,24 @@
 
 Owns: handing out records one by one or many at once, and what a cancelled wait has read already.
 Must never: lose a record because a task was cancelled, or commit one that was not handed out.
-Sits: over the client and the Consumer. Source: AIOKafkaConsumer of aiokafka.
+Sits: over `reading` and the Consumer. Source: AIOKafkaConsumer of aiokafka.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from shmq.aio.client import Client, not_started
-from shmq.aio.thread import Thread
+from shmq.aio.reading import LONG_MS, Reading, forwarded
 from shmq.consumer import Consumer as BlockingConsumer
-from shmq.errors import WakeupError
 from shmq.listener import ConsumerRebalanceListener
 from shmq.types import OffsetAndMetadata, TopicPartition
 
-_LONG_MS = 3_600_000.0
 
-
-def _forwarded(name: str) -> Any:
-    """A method of the blocking consumer, run in the thread."""
-
-    @functools.wraps(getattr(BlockingConsumer, name))
-    async def method(self: Consumer, *args: Any, **kwargs: Any) -> Any:
-        return await self._run(lambda consumer: getattr(consumer, name)(*args, **kwargs))
-
-    return method
-
-
-class Consumer(Client):
+class Consumer(Reading[BlockingConsumer]):
     """Reads records; for one event loop.
 
     Args:
@@ -48,21 +33,8 @@ class Consumer(Client):
     _thread_name = "shmq-aio-consumer"
 
     def __init__(self, *topics: str, **configs: Any) -> None:
-        self._topics, self._configs = topics, configs
-        self._consumer: BlockingConsumer | None = None
+        super().__init__(*topics, **configs)
         self._ready: deque[Any] = deque()
-        self._fetching = asyncio.Lock()
-        self._is_polling = False
-
-    async def _begin(self, thread: Thread) -> None:
-        self._consumer = await thread.start(lambda: BlockingConsumer(*self._topics, **self._configs))
-
-    async def _finish(self, thread: Thread) -> None:
-        consumer = self._consumer
-        if consumer is not None:
-            if self._is_polling:
-                consumer.wakeup()
-            await thread.start(lambda: self._close(consumer))
 
     # -- records ------------------------------------------------------------------------------------------------------
 
@@ -74,7 +46,7 @@ class Consumer(Client):
                 return record
             async with self._fetching:
                 if not self._has(partitions):
-                    await self._fetch(partitions, _LONG_MS, None)
+                    await self._fetch(partitions, LONG_MS, None)
 
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: float = 0, max_records: int | None = None
@@ -99,12 +71,6 @@ class Consumer(Client):
             result.setdefault(TopicPartition(record.topic, record.partition), []).append(record)
             most -= 1
         return result
-
-    def __aiter__(self) -> Consumer:
-        return self
-
-    async def __anext__(self) -> Any:
-        return await self.getone()
 
     # -- positions ----------------------------------------------------------------------------------------------------
 
@@ -151,36 +117,25 @@ class Consumer(Client):
         wrapped = None if listener is None else _Listener(listener, asyncio.get_running_loop())
         await self._run(lambda consumer: consumer.subscribe(topics, pattern, wrapped))
 
-    assign = _forwarded("assign")
-    unsubscribe = _forwarded("unsubscribe")
-    assignment = _forwarded("assignment")
-    subscription = _forwarded("subscription")
-    committed = _forwarded("committed")
-    pause = _forwarded("pause")
-    resume = _forwarded("resume")
-    paused = _forwarded("paused")
-    highwater = _forwarded("highwater")
-    beginning_offsets = _forwarded("beginning_offsets")
-    end_offsets = _forwarded("end_offsets")
-    offsets_for_times = _forwarded("offsets_for_times")
-    partitions_for_topic = _forwarded("partitions_for_topic")
-    topics = _forwarded("topics")
+    assign = forwarded(BlockingConsumer, "assign")
+    unsubscribe = forwarded(BlockingConsumer, "unsubscribe")
+    assignment = forwarded(BlockingConsumer, "assignment")
+    subscription = forwarded(BlockingConsumer, "subscription")
+    committed = forwarded(BlockingConsumer, "committed")
+    pause = forwarded(BlockingConsumer, "pause")
+    resume = forwarded(BlockingConsumer, "resume")
+    paused = forwarded(BlockingConsumer, "paused")
+    highwater = forwarded(BlockingConsumer, "highwater")
+    beginning_offsets = forwarded(BlockingConsumer, "beginning_offsets")
+    end_offsets = forwarded(BlockingConsumer, "end_offsets")
+    offsets_for_times = forwarded(BlockingConsumer, "offsets_for_times")
+    partitions_for_topic = forwarded(BlockingConsumer, "partitions_for_topic")
+    topics = forwarded(BlockingConsumer, "topics")
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def _open(self) -> BlockingConsumer:
-        if self._thread is None or self._consumer is None:
-            raise not_started()
-        return self._consumer
-
-    async def _run(self, function: Callable[[BlockingConsumer], Any]) -> Any:
-        """Run it in the thread; a wait for records that is under way there is ended first, and goes on afterwards."""
-        consumer = self._open()
-        assert self._thread is not None
-        future = self._thread.start(lambda: function(consumer))
-        if self._is_polling:
-            consumer.wakeup()
-        return await future
+    def _make(self) -> BlockingConsumer:
+        return BlockingConsumer(*self._topics, **self._configs)
 
     async def _fetch(self, partitions: tuple[TopicPartition, ...], timeout_ms: float, max_records: int | None) -> bool:
         """Let the thread wait for records; they are in `_ready` before this task goes on, cancelled or not.
@@ -189,7 +144,6 @@ class Consumer(Client):
         False: the wait was ended before its time.
         """
         consumer, loop, unread = self._open(), asyncio.get_running_loop(), self._unread()
-        assert self._thread is not None
         self._ready.clear()
 
         def poll() -> bool:
@@ -198,23 +152,13 @@ class Consumer(Client):
             consumer.pause(*others)
             try:
                 found = consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
-            except WakeupError:  # somebody wants the thread, or the task was cancelled
-                return False
             finally:
-                self._is_polling = False
                 consumer.resume(*(consumer.paused() & set(others)))
             for records in found.values():
                 loop.call_soon_threadsafe(self._ready.extend, records)
             return True
 
-        self._is_polling = True  # from here on: what another task starts is behind it
-        future = self._thread.start(poll)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            consumer.wakeup()
-            await future
-            raise
+        return await self._wait(poll) or False
 
     def _next(self, partitions: tuple[TopicPartition, ...]) -> Any:
         """The next record that was read, of these partitions; None if there is none."""

@@ -2,37 +2,22 @@
 
 Owns: waiting for records elsewhere than in the event loop, and what a cancelled wait has taken already.
 Must never: settle a record that was not handed out as if it were done, or keep one from the others for nothing.
-Sits: over the client and the ShareConsumer.
+Sits: over `reading` and the ShareConsumer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
 
-from shmq.aio.client import Client, not_started
-from shmq.aio.thread import Thread
-from shmq.errors import WakeupError
+from shmq.aio.reading import LONG_MS, Reading, forwarded
 from shmq.share import ShareConsumer as BlockingShareConsumer
 from shmq.types import TopicPartition
 
-_LONG_MS = 3_600_000.0
 
-
-def _forwarded(name: str) -> Any:
-    """A method of the blocking consumer, run in the thread."""
-
-    @functools.wraps(getattr(BlockingShareConsumer, name))
-    async def method(self: ShareConsumer, *args: Any, **kwargs: Any) -> Any:
-        return await self._run(lambda consumer: getattr(consumer, name)(*args, **kwargs))
-
-    return method
-
-
-class ShareConsumer(Client):
+class ShareConsumer(Reading[BlockingShareConsumer]):
     """Reads topics together with the other members of its share group; for one task at a time.
 
     Args:
@@ -45,28 +30,12 @@ class ShareConsumer(Client):
 
     _thread_name = "shmq-aio-share-consumer"
 
-    def __init__(self, *topics: str, **configs: Any) -> None:
-        self._topics, self._configs = topics, configs
-        self._consumer: BlockingShareConsumer | None = None
-        self._fetching = asyncio.Lock()
-        self._is_polling = False
-
-    async def _begin(self, thread: Thread) -> None:
-        self._consumer = await thread.start(lambda: BlockingShareConsumer(*self._topics, **self._configs))
-
-    async def _finish(self, thread: Thread) -> None:
-        consumer = self._consumer
-        if consumer is not None:
-            if self._is_polling:
-                consumer.wakeup()
-            await thread.start(consumer.close)
-
     # -- records ------------------------------------------------------------------------------------------------------
 
     async def getone(self) -> Any:
         """Return the next record; wait for it as long as it takes. Errors: `shmq.ShareConsumer.poll`."""
         while True:
-            for records in (await self.getmany(timeout_ms=_LONG_MS, max_records=1)).values():
+            for records in (await self.getmany(timeout_ms=LONG_MS, max_records=1)).values():
                 return records[0]
 
     async def getmany(
@@ -90,19 +59,13 @@ class ShareConsumer(Client):
                 if found is not None:
                     return found
 
-    def __aiter__(self) -> ShareConsumer:
-        return self
-
-    async def __anext__(self) -> Any:
-        return await self.getone()
-
     # -- acknowledgements ---------------------------------------------------------------------------------------------
 
-    acknowledge = _forwarded("acknowledge")
-    commit = _forwarded("commit_sync")
-    subscribe = _forwarded("subscribe")
-    subscription = _forwarded("subscription")
-    unsubscribe = _forwarded("unsubscribe")
+    acknowledge = forwarded(BlockingShareConsumer, "acknowledge")
+    commit = forwarded(BlockingShareConsumer, "commit_sync")
+    subscribe = forwarded(BlockingShareConsumer, "subscribe")
+    subscription = forwarded(BlockingShareConsumer, "subscription")
+    unsubscribe = forwarded(BlockingShareConsumer, "unsubscribe")
 
     async def set_acknowledgement_commit_callback(self, callback: Callable[..., Any] | None) -> None:
         """Be told of what polls and `stop` settle, by a function or a coroutine function that is run in the loop."""
@@ -111,43 +74,16 @@ class ShareConsumer(Client):
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def _open(self) -> BlockingShareConsumer:
-        if self._thread is None or self._consumer is None:
-            raise not_started()
-        return self._consumer
+    def _make(self) -> BlockingShareConsumer:
+        return BlockingShareConsumer(*self._topics, **self._configs)
 
-    async def _run(self, function: Callable[[BlockingShareConsumer], Any]) -> Any:
-        """Run it in the thread; a wait for records that is under way there is ended first, and goes on afterwards."""
-        consumer = self._open()
-        assert self._thread is not None
-        future = self._thread.start(lambda: function(consumer))
-        if self._is_polling:
-            consumer.wakeup()
-        return await future
+    def _close(self, consumer: BlockingShareConsumer) -> None:
+        consumer.close()
 
     async def _fetch(self, timeout_ms: float, max_records: int | None) -> dict[TopicPartition, list[Any]] | None:
         """Let the thread wait for records. None: the wait was ended before its time."""
-        consumer, thread = self._open(), self._thread
-        assert thread is not None
-
-        def poll() -> dict[TopicPartition, list[Any]] | None:
-            try:
-                return consumer.poll(timeout_ms, max_records)
-            except WakeupError:  # somebody wants the thread, or the task was cancelled
-                return None
-            finally:
-                self._is_polling = False
-
-        self._is_polling = True  # from here on: what another task starts is behind it
-        future = thread.start(poll)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            consumer.wakeup()
-            found = await future
-            if found:
-                await thread.start(lambda: consumer._return(found))
-            raise
+        consumer = self._open()
+        return await self._wait(lambda: consumer.poll(timeout_ms, max_records), consumer._return)
 
 
 def _in_loop(callback: Callable[..., Any], loop: asyncio.AbstractEventLoop) -> Callable[..., None]:
