@@ -15,9 +15,9 @@ from typing import Any
 from shmq.errors import KafkaConfigurationError
 
 from .checks import INT32_MAX, Boolean, CallableOr, Choice, Number, shown
-from .client import ClientConfig
 from .groups import GroupName, Strategies
 from .options import option
+from .reading import ReadingConfig
 
 _OLD_RESET_WORDS = {"smallest": "earliest", "largest": "latest"}
 
@@ -35,23 +35,13 @@ class ResetWord(Choice):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConsumerConfig(ClientConfig):
+class ConsumerConfig(ReadingConfig):
     """Options of `Consumer`. `auto_offset_reset` is held as "latest", "earliest" or "none"."""
 
     group_id: str | None = option(
         None,
         GroupName(),
         "The group that this consumer is a member of; any text. None: no group, and nothing is committed.",
-    )
-    key_deserializer: Any = option(  # noqa: RUF009  # it returns dataclasses.field()
-        None,
-        CallableOr("deserialize"),
-        "Makes a key of bytes: `f(bytes)`, or an object with `deserialize(topic, headers, bytes)`.",
-    )
-    value_deserializer: Any = option(  # noqa: RUF009  # it returns dataclasses.field()
-        None,
-        CallableOr("deserialize"),
-        "Makes a value of bytes: `f(bytes)`, or an object with `deserialize(topic, headers, bytes)`.",
     )
     fetch_max_wait_ms: float = option(
         500,
@@ -79,17 +69,7 @@ class ConsumerConfig(ClientConfig):
         "Where to begin without a position, or when the position is no longer there: at the end, at the beginning, "
         "or with an error.",
     )
-    check_crcs: bool = option(
-        True,
-        Boolean(),
-        "Whether each batch's CRC is checked as it is read; only topics with `crc=true` have them.",
-    )
     max_poll_records: int = option(500, Number(1, INT32_MAX), "Most records that one `poll` returns.")
-    consumer_timeout_ms: float = option(
-        math.inf,
-        Number(0, math.inf, "ms", fractions=True),
-        "Iteration ends when no record came for so long.",
-    )
     allow_auto_create_topics: bool = option(
         True,
         Boolean(),
@@ -151,13 +131,6 @@ class ConsumerConfig(ClientConfig):
         30_000,
         Number(0, math.inf, "ms", fractions=True),
         "Longest wait for another administrator of the same broker when a topic is made by assigning it.",
-    )
-    metrics_enabled: bool = option(True, Boolean(), "Whether `metrics()` counts anything.")
-    spin_us: float = option(
-        20,
-        Number(0, 1_000_000, "us", fractions=True),
-        "How long a wait for records looks again and again before it sleeps; 0 sleeps at once.",
-        ours=True,
     )
 
     @classmethod

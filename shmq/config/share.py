@@ -14,26 +14,21 @@ from typing import Any
 from shmq.errors import KafkaConfigurationError
 
 from .checks import INT32_MAX, Boolean, CallableOr, Choice, Number, Text
-from .client import ClientConfig
 from .groups import GroupName
 from .options import option
+from .reading import ReadingConfig
 
 MOST_DELIVERIES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShareConsumerConfig(ClientConfig):
+class ShareConsumerConfig(ReadingConfig):
     """Options of `ShareConsumer`. `share_acknowledgement_mode` is held as "implicit" or "explicit"."""
 
     group_id: str = option(
         None,
         GroupName(),
         "The share group, any text; needed. A consumer group has other names.",
-    )
-    key_deserializer: Any = option(  # noqa: RUF009  # it returns dataclasses.field()
-        None,
-        CallableOr("deserialize"),
-        "Makes a key of bytes: `f(bytes)`, or an object with `deserialize(topic, headers, bytes)`.",
     )
     value_deserializer: Any = option(  # noqa: RUF009  # it returns dataclasses.field()
         None,
@@ -74,16 +69,6 @@ class ShareConsumerConfig(ClientConfig):
         "Where a new group begins. Kafka's default is `latest`; a queue must not lose what was sent before its first "
         "worker came.",
     )
-    check_crcs: bool = option(
-        True,
-        Boolean(),
-        "Whether each batch's CRC is checked as it is read; only topics with `crc=true` have them.",
-    )
-    consumer_timeout_ms: float = option(
-        math.inf,
-        Number(0, math.inf, "ms", fractions=True),
-        "Iteration ends when no record came for so long.",
-    )
     allow_auto_create_topics: bool = option(
         True,
         Boolean(),
@@ -93,13 +78,6 @@ class ShareConsumerConfig(ClientConfig):
         30_000,
         Number(0, math.inf, "ms", fractions=True),
         "Longest wait for another administrator of the same broker while the group or a topic is made.",
-    )
-    metrics_enabled: bool = option(True, Boolean(), "Whether `metrics()` counts anything.")
-    spin_us: float = option(
-        20,
-        Number(0, 1_000_000, "us", fractions=True),
-        "How long a wait for records looks again and again before it sleeps; 0 sleeps at once.",
-        ours=True,
     )
 
     @classmethod
