@@ -26,6 +26,11 @@ struct shmq_view {
     uint32_t attributes;
 };
 
+static inline uint64_t shmq_view_bytes(const struct shmq_view *view) {
+    return (uint64_t)(view->key_bytes > 0 ? view->key_bytes : 0) +
+           (uint64_t)(view->value_bytes > 0 ? view->value_bytes : 0) + view->headers_bytes;
+}
+
 /* Where a reader stands within a batch. */
 struct shmq_batch_cursor {
     struct shmq_batch header; /* as read once */

@@ -128,7 +128,7 @@ struct listing {
 static int list_held(void *argument) {
     struct listing *list = argument;
     const struct shmq_window *window = &list->reader->window->window;
-    uint64_t start = shmq_window_start(window), fresh = shmq_window_fresh(window), now = shmq_now_ns() / 1000000, word;
+    uint64_t start = shmq_window_start(window), fresh = shmq_window_fresh(window), now = shmq_now_ms(), word;
     for (uint64_t offset = start; offset < fresh && list->count < window->length; offset++) {
         if (shmq_window_look(window, offset, start, &word) != SHMQ_STANDS_HELD)
             continue;

@@ -131,11 +131,6 @@ struct fetch {
     uint64_t woken[SHMQ_MAX_SLOTS / 64];
 };
 
-static uint64_t view_bytes(const struct shmq_view *view) {
-    return (uint64_t)(view->key_bytes > 0 ? view->key_bytes : 0) +
-           (uint64_t)(view->value_bytes > 0 ? view->value_bytes : 0) + view->headers_bytes;
-}
-
 static int fetch_guarded(void *argument) {
     struct fetch *fetch = argument;
     struct shmq_reader *reader = fetch->reader;
@@ -148,7 +143,7 @@ static int fetch_guarded(void *argument) {
         struct shmq_view *view = &fetch->views[fetch->count];
         if ((result = shmq_reader_next(reader, view)) != SHMQ_OK)
             break;
-        fetch->bytes += view_bytes(view);
+        fetch->bytes += shmq_view_bytes(view);
         reader->next_offset = reader->aborted_from = view->offset + 1;
         fetch->count++;
     }

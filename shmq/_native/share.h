@@ -14,6 +14,8 @@
 #include "reader.h"
 #include "window.h"
 
+#define SHMQ_NOWHERE UINT64_MAX
+
 struct shmq_share {
     struct shmq_reader *reader; /* stands where fresh records are looked for */
     struct shmq_window *window;
@@ -23,8 +25,7 @@ struct shmq_share {
     bool only_fresh;            /* none that was given back is taken now */
     uint64_t seen_returned;     /* all that were given back before that count were looked at */
     uint64_t look_from;         /* where to go on with that; 0: at the start */
-    uint64_t full_start;        /* the window was full, with this start; UINT64_MAX: it was not */
-    uint64_t given_back;        /* counter: records that this reader took from dead or late holders */
+    uint64_t full_start;        /* the window was full, with this start; SHMQ_NOWHERE: it was not */
     struct shmq_reader back;    /* goes to records that were given back */
 };
 

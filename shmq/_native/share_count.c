@@ -33,7 +33,8 @@ static int walk_segment(void *argument) {
         int result = shmq_journal_read(&reader->segment.journal, reader->index, reader->before, &entry);
         if (result == SHMQ_E_CORRUPT) {
             reader->fail.pos = SHMQ_PAGE_BYTES + 8 * (uint64_t)reader->index;
-            return shmq_fail(&reader->fail, result, reader->partition->directory, "a journal word of segment %llu breaks the format",
+            return shmq_fail(&reader->fail, result, reader->partition->directory,
+                             "a journal word of segment %llu breaks the format",
                              (unsigned long long)reader->segment.seq);
         }
         if (result != SHMQ_OK && result != SHMQ_LOST && result != SHMQ_PENDING)
@@ -55,7 +56,9 @@ static int stand(struct walk *walk, uint64_t *offset) {
         *offset = reader->fail.limit;
         result = shmq_reader_seek(reader, *offset);
     }
-    return result == SHMQ_E_OUT_OF_RANGE ? shmq_share_beyond(walk->window, *offset, reader->fail.limit2, &reader->fail) : result;
+    if (result != SHMQ_E_OUT_OF_RANGE)
+        return result;
+    return shmq_share_beyond(walk->window, *offset, reader->fail.limit2, &reader->fail);
 }
 
 static int go_on(struct walk *walk) {
@@ -94,7 +97,7 @@ static int take_census(void *argument) {
     struct shmq_tallies *census = &count->counts->census;
     if (count->window->kind == SHMQ_WINDOW_RECORDS) {
         shmq_window_advance(count->window, count->deleted_before);
-        shmq_window_census(count->window, shmq_now_ns() / 1000000, census);
+        shmq_window_census(count->window, shmq_now_ms(), census);
     } else {
         shmq_window_cursor_census(count->window, census);
     }

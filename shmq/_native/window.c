@@ -1,5 +1,6 @@
 #include "window.h"
 
+#include "clock.h"
 #include "fault.h"
 
 #define TALLY_OFFSET_MASK ((UINT64_C(1) << SHMQ_TALLY_OFFSET_BITS) - 1)
@@ -77,7 +78,8 @@ static int set_deadline(struct shmq_window *window, const struct shmq_lease *lea
     return SHMQ_OK;
 }
 
-uint64_t shmq_window_due_ms(const struct shmq_window *window, uint64_t offset, uint64_t word, uint64_t now_ms, uint64_t lock_ms) {
+uint64_t shmq_window_due_ms(const struct shmq_window *window, uint64_t offset, uint64_t word, uint64_t now_ms,
+                            uint64_t lock_ms) {
     uint64_t found = shmq_load_acquire(deadline_at(window, offset)); /* PAIR deadline */
     if (is_deadline_of(found, word))
         return found & TIME_MASK;
@@ -86,7 +88,7 @@ uint64_t shmq_window_due_ms(const struct shmq_window *window, uint64_t offset, u
     if (!lock_ms)
         return UINT64_MAX;
     /* Between its taking and this its holder was stopped, or is just now here too: whoever is first sets the time. */
-    uint64_t until_ms = lock_ms < UINT64_MAX - now_ms ? now_ms + lock_ms : UINT64_MAX;
+    uint64_t until_ms = shmq_later_ms(now_ms, lock_ms);
     SHMQ_SHARED("window.observe", shmq_cas(deadline_at(window, offset), &found, deadline_word(word, until_ms)));
     return until_ms;
 }
@@ -178,7 +180,8 @@ static uint64_t tally_offset(uint64_t tally, uint64_t start) {
 }
 
 /* K6: count what lies before `end`. */
-static void tally_up(const struct shmq_window *window, enum shmq_tally tally, uint64_t start, uint64_t end, uint64_t deleted_before) {
+static void tally_up(const struct shmq_window *window, enum shmq_tally tally, uint64_t start, uint64_t end,
+                     uint64_t deleted_before) {
     shmq_a64 *place = &window->header->tallies[tally].word;
     uint64_t found = shmq_load_acquire(place), wanted; /* PAIR tally: the CAS below */
     do {
