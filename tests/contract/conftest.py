@@ -1,4 +1,4 @@
-"""A topic that more than one file of tests reads."""
+"""What more than one file of tests needs to begin with."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from multiprocessing import forkserver, resource_tracker
 
 import pool_tasks
 import pytest
+import share_workers
 
 from shmq import TopicPartition
 
@@ -19,6 +20,13 @@ def places(broker):
     for partition in range(3):
         producer.send_many("t", [b"%d" % (10 * partition + number) for number in range(3)], partition=partition)
     return [TopicPartition("t", partition) for partition in range(3)]
+
+
+@pytest.fixture
+def ten_records(broker):
+    """Topic "t" with the numbers 0 to 9."""
+    broker.create()
+    share_workers.send(broker, 10)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import os
 import select
 import signal
 
-from shmq import TopicPartition
+from shmq import TopicPartition, errors
 
 LONG_MS = 20_000
 
@@ -17,6 +17,16 @@ def send(broker, count: int, topic: str = "t", first: int = 0) -> None:
     partitions = len(producer.partitions_for(topic))
     for number in range(first, first + count):
         producer.send(topic, b"%d" % number, partition=number % partitions)
+
+
+def fill(producer, topic: str = "t") -> int:
+    """Send until there is no room, which must come soon; how many had."""
+    for count in range(1000):
+        try:
+            producer.send(topic, b"x" * 10_000)
+        except errors.BufferFullError:
+            return count
+    return 1000
 
 
 def flat(batches) -> list:

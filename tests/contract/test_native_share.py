@@ -13,47 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from window_taker import PLACE, WindowTaker
 
-from shmq import Admin, TopicPartition, _native
+from shmq import Admin, _native
 from shmq.errors import BufferFullError, CorruptSegmentError, QueueFullError
 from shmq.store import Topics
 
 ACCEPT, RELEASE, REJECT, RENEW = 1, 2, 3, 4
 RECORDS, CURSOR = 0, 1
 GROUP = 70_001
-PLACE = TopicPartition("t", 0)
 
 
-class Taker(_native.ConsumerCore):
-    """One who takes records of partition 0 of "t", and may append to it."""
+class Taker(WindowTaker):
+    """One who may append, too."""
 
     def __init__(self, address: str, path: Path, *, bounded: bool = False, value_deserializer: Any = None) -> None:
-        super().__init__(
-            max_poll_records=500,
-            fetch_min_bytes=1,
-            fetch_max_wait_ms=500,
-            fetch_max_bytes=1 << 30,
-            max_partition_fetch_bytes=1 << 30,
-            spin_us=0,
-            iteration_timeout_ms=0.0,
-            key_deserializer=None,
-            value_deserializer=value_deserializer,
-        )
         with Admin(bootstrap_servers=address) as admin:
-            meta = Topics(admin.broker).find("t")
-            self._process = _native.Process(admin.broker.directory, admin.broker.instance)
-            directory = meta.partition_directory(0)
-        self.partition: Any = _native.Partition(self._process, directory, "t", 0, meta.topic_id)
-        self.window = _native.Window(str(path), meta.topic_id, 0)
-        self.reader = _native.Reader(self.partition, PLACE)
-        self.reader.share(self.window, GROUP)
-        self._readers.append(self.reader)
+            super().__init__(admin, str(path), GROUP, value_deserializer=value_deserializer)
         self.appender = _native.Appender(self.partition)
         if bounded:
             self.appender.bound(self.window)
-
-    def _checked_timeout(self, timeout_ms: float) -> float:
-        return timeout_ms
 
     def put(self, *values: bytes, max_block_ms: int = 0) -> None:
         for value in values:
@@ -66,10 +45,8 @@ class Taker(_native.ConsumerCore):
 
     def end(self) -> None:
         """Let go of everything."""
-        self.reader.close()
-        self._shut()
-        self._process.close()
-        del self.appender, self.partition, self.window, self.reader  # their mappings go with them
+        del self.appender
+        super().end()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import logging.handlers
 import multiprocessing
@@ -14,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 import pytest
@@ -25,15 +23,7 @@ import shmq
 WAIT_S = 20
 METHODS = ("fork", "spawn", "forkserver")
 
-
-@pytest.fixture(autouse=True, scope="module")
-def helpers_of_multiprocessing():
-    """Its two helper processes, which it starts when they are first needed and never ends."""
-    forkserver.ensure_running()
-    yield
-    forkserver._forkserver._stop()
-    gc.collect()  # else it takes away locks that are only unreachable yet
-    resource_tracker._resource_tracker._stop()
+pytestmark = pytest.mark.usefixtures("helpers_of_multiprocessing")
 
 
 @pytest.fixture(params=["multiprocessing", "shmq"])

@@ -14,14 +14,7 @@ EXPLICIT = {"share_acknowledgement_mode": "explicit"}
 SHORT = {"acquisition_lock_duration_ms": 30}
 
 
-@pytest.fixture
-def topic(broker):
-    """Ten records."""
-    broker.create()
-    send(broker, 10)
-
-
-def test_polling_again_accepts_what_was_polled_before(broker, topic):
+def test_polling_again_accepts_what_was_polled_before(broker, ten_records):
     consumer = broker.share_consumer("t")
     consumer.poll(max_records=4)
 
@@ -33,7 +26,7 @@ def test_polling_again_accepts_what_was_polled_before(broker, topic):
     assert consumer.commit_sync() == {}
 
 
-def test_in_implicit_mode_nothing_is_acknowledged_one_by_one(broker, topic):
+def test_in_implicit_mode_nothing_is_acknowledged_one_by_one(broker, ten_records):
     consumer = broker.share_consumer("t")
     [record] = flat(consumer.poll(max_records=1))
 
@@ -41,7 +34,7 @@ def test_in_implicit_mode_nothing_is_acknowledged_one_by_one(broker, topic):
         consumer.acknowledge(record)
 
 
-def test_each_record_is_settled_on_its_own(broker, topic):
+def test_each_record_is_settled_on_its_own(broker, ten_records):
     consumer = broker.share_consumer("t", **EXPLICIT)
     records = flat(consumer.poll())
     for record in records:
@@ -55,7 +48,7 @@ def test_each_record_is_settled_on_its_own(broker, topic):
     assert [(record.offset, record.delivery_count) for record in again] == [(1, 2), (4, 2), (7, 2)]
 
 
-def test_in_explicit_mode_every_record_must_be_acknowledged_before_the_next_poll(broker, topic):
+def test_in_explicit_mode_every_record_must_be_acknowledged_before_the_next_poll(broker, ten_records):
     consumer = broker.share_consumer("t", **EXPLICIT)
     first, second = flat(consumer.poll(max_records=2))
     consumer.acknowledge(first)
@@ -71,7 +64,7 @@ def test_in_explicit_mode_every_record_must_be_acknowledged_before_the_next_poll
     assert counts(broker) == some(accepted=2, in_flight=8)
 
 
-def test_acknowledging_twice_is_an_error_at_once_and_changes_nothing(broker, topic):
+def test_acknowledging_twice_is_an_error_at_once_and_changes_nothing(broker, ten_records):
     consumer = broker.share_consumer("t", **EXPLICIT)
     [record] = flat(consumer.poll(max_records=1))
     consumer.acknowledge(record)
@@ -87,7 +80,7 @@ def test_acknowledging_twice_is_an_error_at_once_and_changes_nothing(broker, top
     assert counts(broker) == some(accepted=1, ready=9)
 
 
-def test_a_record_of_another_consumer_cannot_be_acknowledged(broker, topic):
+def test_a_record_of_another_consumer_cannot_be_acknowledged(broker, ten_records):
     one, two = broker.share_consumer("t", **EXPLICIT), broker.share_consumer("t", **EXPLICIT)
     [record] = flat(one.poll(max_records=1))
     [plain] = flat(broker.consumer("t").poll(max_records=1))
@@ -103,7 +96,7 @@ def test_a_record_of_another_consumer_cannot_be_acknowledged(broker, topic):
     assert counts(broker) == some(in_flight=2, ready=8)
 
 
-def test_an_earlier_delivery_of_a_record_that_came_again_cannot_be_acknowledged(broker, topic):
+def test_an_earlier_delivery_of_a_record_that_came_again_cannot_be_acknowledged(broker, ten_records):
     consumer = broker.share_consumer("t", **EXPLICIT)
     [first] = flat(consumer.poll(max_records=1))
     consumer.acknowledge(first, RELEASE)
@@ -131,7 +124,7 @@ def test_an_earlier_delivery_of_a_record_that_came_again_cannot_be_acknowledged(
         ((REJECT,), {"reason": 5}, TypeError, "reason must be text"),
     ],
 )
-def test_a_saying_that_cannot_be_is_refused(broker, topic, arguments, options, error, message):
+def test_a_saying_that_cannot_be_is_refused(broker, ten_records, arguments, options, error, message):
     consumer = broker.share_consumer("t", **EXPLICIT)
     [record] = flat(consumer.poll(max_records=1))
 
@@ -141,7 +134,7 @@ def test_a_saying_that_cannot_be_is_refused(broker, topic, arguments, options, e
     assert consumer.commit_sync() == {place(): None}
 
 
-def test_an_expired_lock_gives_the_record_to_another(broker, topic):
+def test_an_expired_lock_gives_the_record_to_another(broker, ten_records):
     hung = broker.share_consumer("t", **EXPLICIT, **SHORT)
     [late] = flat(hung.poll(max_records=1))
     other = broker.share_consumer("t", **EXPLICIT)
@@ -157,7 +150,7 @@ def test_an_expired_lock_gives_the_record_to_another(broker, topic):
     assert time.monotonic() - began < 10
 
 
-def test_a_late_acknowledgement_is_told_and_changes_nothing(broker, topic, wait_until):
+def test_a_late_acknowledgement_is_told_and_changes_nothing(broker, ten_records, wait_until):
     hung = broker.share_consumer("t", **EXPLICIT, **SHORT)
     late = flat(hung.poll(max_records=3))
     other = broker.share_consumer("t", **EXPLICIT)
@@ -188,7 +181,7 @@ def test_a_late_acknowledgement_is_told_and_changes_nothing(broker, topic, wait_
     assert counts(broker) == some(accepted=10)
 
 
-def test_what_is_late_does_not_keep_the_rest_from_being_settled(broker, topic, wait_until):
+def test_what_is_late_does_not_keep_the_rest_from_being_settled(broker, ten_records, wait_until):
     hung = broker.share_consumer("t", **EXPLICIT, **SHORT)
     late, renewed = flat(hung.poll(max_records=2))
     other = broker.share_consumer("t", **EXPLICIT)
@@ -210,7 +203,7 @@ def test_what_is_late_does_not_keep_the_rest_from_being_settled(broker, topic, w
     assert counts(broker) == some(accepted=10)
 
 
-def test_an_acknowledgement_after_the_lock_counts_if_nobody_else_has_the_record(broker, topic):
+def test_an_acknowledgement_after_the_lock_counts_if_nobody_else_has_the_record(broker, ten_records):
     """As in Kafka it may be refused, too, once the expiry was noticed; but it is never half done."""
     consumer = broker.share_consumer("t", **EXPLICIT, acquisition_lock_duration_ms=1)
     [record] = flat(consumer.poll(max_records=1))
@@ -223,7 +216,7 @@ def test_an_acknowledgement_after_the_lock_counts_if_nobody_else_has_the_record(
     assert counts(broker) == (some(accepted=1, ready=9) if error is None else some(ready=10))
 
 
-def test_renewing_keeps_a_record_for_longer_than_its_lock(broker, topic):
+def test_renewing_keeps_a_record_for_longer_than_its_lock(broker, ten_records):
     consumer = broker.share_consumer("t", **EXPLICIT, acquisition_lock_duration_ms=300)
     other = broker.share_consumer("t", **EXPLICIT)
     [record] = flat(consumer.poll(max_records=1))
@@ -240,7 +233,7 @@ def test_renewing_keeps_a_record_for_longer_than_its_lock(broker, topic):
     assert counts(broker) == some(accepted=10)
 
 
-def test_a_renewed_record_waits_for_its_end_while_others_are_polled(broker, topic):
+def test_a_renewed_record_waits_for_its_end_while_others_are_polled(broker, ten_records):
     consumer = broker.share_consumer("t", **EXPLICIT)
     [long] = flat(consumer.poll(max_records=1))
     consumer.acknowledge(long, RENEW)
@@ -270,7 +263,7 @@ def test_a_record_released_with_a_delay_is_not_delivered_before(broker):
     assert (again.value, again.delivery_count) == (b"0", 2)
 
 
-def test_a_record_that_was_released_goes_to_whoever_asks_next_and_in_front(broker, topic):
+def test_a_record_that_was_released_goes_to_whoever_asks_next_and_in_front(broker, ten_records):
     one, two = broker.share_consumer("t", **EXPLICIT), broker.share_consumer("t")
     for record in flat(one.poll(max_records=3)):
         one.acknowledge(record, RELEASE)
@@ -282,7 +275,7 @@ def test_a_record_that_was_released_goes_to_whoever_asks_next_and_in_front(broke
     assert [record.delivery_count for record in again] == [2] * 3 + [1] * 7
 
 
-def test_closing_settles_what_was_acknowledged_and_releases_the_rest(broker, topic):
+def test_closing_settles_what_was_acknowledged_and_releases_the_rest(broker, ten_records):
     with broker.share_consumer("t", **EXPLICIT) as consumer:
         records = flat(consumer.poll(max_records=6))
         consumer.acknowledge(records[0])
@@ -294,7 +287,7 @@ def test_closing_settles_what_was_acknowledged_and_releases_the_rest(broker, top
     assert [(each.offset, each.delivery_count) for each in again][:5] == [(1, 2), (3, 2), (4, 2), (5, 2), (6, 1)]
 
 
-def test_what_was_in_work_when_an_exception_came_is_not_accepted(broker, topic):
+def test_what_was_in_work_when_an_exception_came_is_not_accepted(broker, ten_records):
     with pytest.raises(ZeroDivisionError), broker.share_consumer("t") as consumer:
         for record in consumer:
             assert 1 / (3 - int(record.value))
@@ -302,7 +295,7 @@ def test_what_was_in_work_when_an_exception_came_is_not_accepted(broker, topic):
     assert counts(broker) == some(accepted=3, ready=7)
 
 
-def test_a_closed_consumer_says_so(broker, topic):
+def test_a_closed_consumer_says_so(broker, ten_records):
     consumer = broker.share_consumer("t", **EXPLICIT)
     [record] = flat(consumer.poll(max_records=1))
     consumer.close()
@@ -314,7 +307,7 @@ def test_a_closed_consumer_says_so(broker, topic):
     assert consumer.metrics() == {}
 
 
-def test_metrics_count(broker, topic):
+def test_metrics_count(broker, ten_records):
     consumer = broker.share_consumer("t")
     consumer.poll(max_records=4)
     consumer.commit_sync()
@@ -327,7 +320,7 @@ def test_metrics_count(broker, topic):
     assert broker.share_consumer("t", metrics_enabled=False).metrics() == {}
 
 
-def test_a_record_made_by_hand_is_nobodys(broker, topic):
+def test_a_record_made_by_hand_is_nobodys(broker, ten_records):
     consumer = broker.share_consumer("t", **EXPLICIT)
     [record] = flat(consumer.poll(max_records=1))
     made = ConsumerRecord(*record)

@@ -7,19 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from share_workers import LONG_MS, counts, flat, numbers, place, send, some, start_taker
+from share_workers import LONG_MS, counts, fill, flat, numbers, place, send, some, start_taker
 
 from shmq import AcknowledgeType, errors
 from shmq.store import Groups, collect
-
-
-def fill(producer) -> int:
-    for count in range(1000):
-        try:
-            producer.send("t", b"x" * 10_000)
-        except errors.BufferFullError:
-            return count
-    return 1000
 
 
 def test_groups_are_listed_and_described_with_members_and_counts(broker):

@@ -11,14 +11,7 @@ EXPLICIT = {"share_acknowledgement_mode": "explicit"}
 SHORT = {"acquisition_lock_duration_ms": 30}
 
 
-@pytest.fixture
-def topic(broker):
-    """Ten records."""
-    broker.create()
-    send(broker, 10)
-
-
-def test_callbacks_tell_what_was_settled_and_what_came_too_late(broker, topic, wait_until):
+def test_callbacks_tell_what_was_settled_and_what_came_too_late(broker, ten_records, wait_until):
     consumer = broker.share_consumer("t", **EXPLICIT, **SHORT)
     other = broker.share_consumer("t")
     told = []
@@ -39,7 +32,7 @@ def test_callbacks_tell_what_was_settled_and_what_came_too_late(broker, topic, w
     assert told == [({place(): {10}}, None)]
 
 
-def test_a_callback_of_its_own_hears_of_one_commit(broker, topic):
+def test_a_callback_of_its_own_hears_of_one_commit(broker, ten_records):
     consumer = broker.share_consumer("t")
     told = []
     consumer.poll(max_records=2)
@@ -51,7 +44,7 @@ def test_a_callback_of_its_own_hears_of_one_commit(broker, topic):
     assert told == [({place(): {0, 1}}, None)]
 
 
-def test_a_callback_may_use_the_consumer(broker, topic):
+def test_a_callback_may_use_the_consumer(broker, ten_records):
     consumer = broker.share_consumer("t")
     got = []
     consumer.set_acknowledgement_commit_callback(lambda offsets, error: got.extend(numbers(consumer.poll(0, 1))))
@@ -62,7 +55,7 @@ def test_a_callback_may_use_the_consumer(broker, topic):
     assert sorted(first + second + got) == list(range(3))
 
 
-def test_what_a_callback_raises_comes_out_of_poll_and_loses_nothing(broker, topic):
+def test_what_a_callback_raises_comes_out_of_poll_and_loses_nothing(broker, ten_records):
     def fail(offsets, error):
         raise RuntimeError("no")
 
@@ -75,7 +68,7 @@ def test_what_a_callback_raises_comes_out_of_poll_and_loses_nothing(broker, topi
     assert numbers(consumer.poll()) == list(range(1, 10))
 
 
-def test_a_callback_cannot_close(broker, topic):
+def test_a_callback_cannot_close(broker, ten_records):
     consumer = broker.share_consumer("t")
     consumer.poll(max_records=1)
     consumer.commit_async(lambda offsets, error: consumer.close())
@@ -85,7 +78,7 @@ def test_a_callback_cannot_close(broker, topic):
     assert numbers(consumer.poll()) == list(range(1, 10))
 
 
-def test_late_acknowledgements_that_nobody_asked_about_are_in_the_log(broker, topic, wait_until, caplog):
+def test_late_acknowledgements_that_nobody_asked_about_are_in_the_log(broker, ten_records, wait_until, caplog):
     hung = broker.share_consumer("t", **SHORT)
     hung.poll(max_records=1)
     other = broker.share_consumer("t")

@@ -6,7 +6,7 @@ import json
 import logging
 
 import pytest
-from share_workers import LONG_MS, counts, flat, numbers, place, send, some
+from share_workers import LONG_MS, counts, fill, flat, numbers, place, send, some
 
 from shmq import AcknowledgeType, errors
 
@@ -121,15 +121,11 @@ def full(broker):
     broker.create_queue("dead")
     reader = broker.consumer("dead")
 
-    def fill():
+    def fill_it():
         with broker.producer(max_block_ms=0) as producer:
-            for _ in range(1000):
-                try:
-                    producer.send("dead", b"x" * 10_000)
-                except errors.BufferFullError:
-                    return
+            fill(producer, "dead")
 
-    broker.fork(fill).result()
+    broker.fork(fill_it).result()
     return reader
 
 

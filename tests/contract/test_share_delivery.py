@@ -7,7 +7,7 @@ import time
 from collections import Counter
 
 import pytest
-from share_workers import LONG_MS, counts, flat, numbers, place, send, some
+from share_workers import LONG_MS, counts, fill, flat, numbers, place, send, some
 
 from shmq import errors
 
@@ -272,26 +272,21 @@ def test_producers_of_a_queue_topic_wait_for_what_the_group_has_not_settled(brok
     broker.create_queue()
     consumer = broker.share_consumer("t", share_acknowledgement_mode="explicit")
 
-    def fill():
+    def fill_it():
         with broker.producer(max_block_ms=0) as producer:
-            for count in range(1000):
-                try:
-                    producer.send("t", b"x" * 10_000)
-                except errors.BufferFullError:
-                    return count
-        return 1000
+            return fill(producer)
 
-    assert broker.fork(fill).result() == 10
+    assert broker.fork(fill_it).result() == 10
     taken = flat(consumer.poll(LONG_MS))
-    assert broker.fork(fill).result() == 0
+    assert broker.fork(fill_it).result() == 0
     for record in taken[1:]:
         consumer.acknowledge(record)
     consumer.commit_sync()
-    assert broker.fork(fill).result() == 0  # the first one is still with us
+    assert broker.fork(fill_it).result() == 0  # the first one is still with us
     consumer.acknowledge(taken[0])
     consumer.commit_sync()
 
-    assert broker.fork(fill).result() >= 5
+    assert broker.fork(fill_it).result() >= 5
 
 
 def test_a_window_held_open_by_one_record_lets_others_through_up_to_its_size_and_goes_on_after(broker):

@@ -6,9 +6,10 @@ import signal
 
 from crew import ENDED, KILLED, Victim, wait_for
 from sources import fault_points
+from window_taker import WindowTaker
 
-from shmq import AcknowledgeType, ShareConsumer, TopicPartition, _native
-from shmq.store import QUEUE, Groups, Topics, open_partition
+from shmq import AcknowledgeType, ShareConsumer, _native
+from shmq.store import QUEUE, Groups, Topics
 
 MOST_POINTS = 1000
 
@@ -85,28 +86,13 @@ def take_all(broker, arm: int = 0) -> int:
     """Take what there is through a window that is a cursor; how much it was."""
     meta = Topics(broker.admin.broker).find("t")
     group = Groups(broker.admin.broker).load("q")
-    core = _native.ConsumerCore(
-        max_poll_records=1,
-        fetch_min_bytes=1,
-        fetch_max_wait_ms=0,
-        fetch_max_bytes=1 << 20,
-        max_partition_fetch_bytes=1 << 20,
-        spin_us=0,
-        iteration_timeout_ms=0,
-        key_deserializer=None,
-        value_deserializer=None,
-    )
-    with broker.admin.broker.process() as process:
-        reader = _native.Reader(open_partition(process, meta, 0), TopicPartition("t", 0))
-        reader.share(_native.Window(group.window_path(meta, 0), meta.topic_id, 0), group.number)
-        core._readers.append(reader)
-        _native.fault_arm(None, arm, signal.SIGKILL)
-        count = 0
-        while core._take_values(0):
-            count += 1
-        _native.fault_arm(None, 0)
-        core._shut()
-        reader.close()
+    taker = WindowTaker(broker.admin, group.window_path(meta, 0), group.number)
+    _native.fault_arm(None, arm, signal.SIGKILL)
+    count = 0
+    while taker._take_values(0):
+        count += 1
+    _native.fault_arm(None, 0)
+    taker.end()
     return count
 
 

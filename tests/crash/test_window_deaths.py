@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from crew import ENDED, KILLED, STOPPED, Victim, wait_for
 from sources import fault_points
+from window_taker import WindowTaker
 
-from shmq import Admin, Producer, TopicPartition, _native
+from shmq import Admin, Producer, _native
 from shmq.store import Topics
 
 ACCEPT, RELEASE, REJECT, RENEW = 1, 2, 3, 4
@@ -25,41 +26,7 @@ COUNT = 12
 HOLE = (3, 6)  # offsets of a claim that was aborted
 MOST_POINTS = 200
 LOCK_MS, LONG_LOCK_MS = 150, 60_000
-PLACE = TopicPartition("t", 0)
 GROUP = 70_001
-
-
-class Core(_native.ConsumerCore):
-    """One who takes, with the window's path beside it."""
-
-    def __init__(self, admin: Admin, path: str, lock_ms: int) -> None:
-        super().__init__(
-            max_poll_records=500,
-            fetch_min_bytes=1,
-            fetch_max_wait_ms=500,
-            fetch_max_bytes=1 << 30,
-            max_partition_fetch_bytes=1 << 30,
-            spin_us=0,
-            iteration_timeout_ms=0.0,
-            key_deserializer=None,
-            value_deserializer=None,
-        )
-        meta = Topics(admin.broker).find("t")
-        self._process = _native.Process(admin.broker.directory, admin.broker.instance)
-        partition = _native.Partition(self._process, meta.partition_directory(0), "t", 0, meta.topic_id)
-        self.reader = _native.Reader(partition, PLACE)
-        self.reader.share(_native.Window(path, meta.topic_id, 0), GROUP)
-        self._readers.append(self.reader)
-        self._lock_ms = lock_ms
-
-    def _checked_timeout(self, timeout_ms: float) -> float:
-        return timeout_ms
-
-    def end(self) -> None:
-        """Let go of everything."""
-        self.reader.close()
-        self._shut()
-        self._process.close()
 
 
 @pytest.fixture
@@ -103,51 +70,51 @@ def with_partition(admin: Admin, act: Callable[[Any], object]) -> None:
     process.close()
 
 
-def settle_all(core: Core, told: Callable[[int], object], kind: int = ACCEPT, most: int = 5) -> None:
+def settle_all(core: WindowTaker, told: Callable[[int], object], kind: int = ACCEPT, most: int = 5) -> None:
     for _, offset, delivery_count in core._take_values(0, most):
         if core.reader.settle(offset, delivery_count, kind):
             told(offset)
 
 
-def take_and_accept(core: Core, told: Callable[[int], object]) -> None:
+def take_and_accept(core: WindowTaker, told: Callable[[int], object]) -> None:
     settle_all(core, told)
 
 
-def take_and_reject(core: Core, told: Callable[[int], object]) -> None:
+def take_and_reject(core: WindowTaker, told: Callable[[int], object]) -> None:
     settle_all(core, told, REJECT)
 
 
-def take_across_the_hole(core: Core, told: Callable[[int], object]) -> None:
+def take_across_the_hole(core: WindowTaker, told: Callable[[int], object]) -> None:
     settle_all(core, told, most=COUNT)
     settle_all(core, told, most=COUNT)  # a cursor stops before the hole
 
 
-def give_back(core: Core, told: Callable[[int], object]) -> None:
+def give_back(core: WindowTaker, told: Callable[[int], object]) -> None:
     for _, offset, delivery_count in core._take_values(0, 2):
         core.reader.settle(offset, delivery_count, RELEASE)
     settle_all(core, told)
 
 
-def give_back_for_later(core: Core, told: Callable[[int], object]) -> None:
+def give_back_for_later(core: WindowTaker, told: Callable[[int], object]) -> None:
     for _, offset, delivery_count in core._take_values(0, 2):
         core.reader.settle(offset, delivery_count, RELEASE, 1)
     settle_all(core, told)
 
 
-def renew(core: Core, told: Callable[[int], object]) -> None:
+def renew(core: WindowTaker, told: Callable[[int], object]) -> None:
     for _, offset, delivery_count in core._take_values(0, 2):
         core.reader.settle(offset, delivery_count, RENEW)
         if core.reader.settle(offset, delivery_count, ACCEPT):
             told(offset)
 
 
-def take_what_a_dead_one_had(core: Core, told: Callable[[int], object]) -> None:
+def take_what_a_dead_one_had(core: WindowTaker, told: Callable[[int], object]) -> None:
     """The victim of the victim took two and died."""
     wait_for(lambda: core.reader.counts()["start"] or settle_all(core, told), "its records", 2)
 
 
 # What the victim does, the window's kind, and who took records before it and died.
-ACTS: dict[str, tuple[Callable[[Core, Callable[[int], object]], None], int, bool]] = {
+ACTS: dict[str, tuple[Callable[[WindowTaker, Callable[[int], object]], None], int, bool]] = {
     "accept": (take_and_accept, RECORDS, False),
     "reject": (take_and_reject, RECORDS, False),
     "the hole": (take_across_the_hole, RECORDS, False),
@@ -162,7 +129,7 @@ ACTS: dict[str, tuple[Callable[[Core, Callable[[int], object]], None], int, bool
 def victim_of(address: str, path: str, act: Any, nth: int, number: int, lock_ms: int) -> Victim:
     def body() -> None:
         with Admin(bootstrap_servers=address) as admin:
-            core = Core(admin, path, lock_ms)
+            core = WindowTaker(admin, path, GROUP, lock_ms=lock_ms)
             _native.fault_arm(None, nth, number)
             act(core, lambda offset: os.write(2, f"settled {offset}\n".encode()))
             _native.fault_arm(None, 0)
@@ -178,14 +145,14 @@ def settled_by(victim: Victim) -> list[int]:
 def take_two_and_die(address: str, path: str) -> None:
     def body() -> None:
         with Admin(bootstrap_servers=address) as admin:
-            Core(admin, path, 0)._take_values(0, 2)
+            WindowTaker(admin, path, GROUP)._take_values(0, 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
     victim = Victim(body)
     os.waitpid(victim.pid, 0)
 
 
-def drain(core: Core, until: Callable[[], bool]) -> list[tuple[int, int]]:
+def drain(core: WindowTaker, until: Callable[[], bool]) -> list[tuple[int, int]]:
     """Take and accept until everything is settled: offsets and delivery counts."""
     got = []
 
@@ -199,7 +166,7 @@ def drain(core: Core, until: Callable[[], bool]) -> list[tuple[int, int]]:
     return got
 
 
-def check(core: Core, victim: Victim, got: list[tuple[int, int]], name: str) -> None:
+def check(core: WindowTaker, victim: Victim, got: list[tuple[int, int]], name: str) -> None:
     where = f"{name} at {victim.point}"
     offsets = [offset for offset, _ in got]
     assert len(set(offsets)) == len(offsets), f"{where}: {got}"
@@ -223,7 +190,7 @@ def test_records_of_a_process_that_is_killed_at_any_point_go_to_others(broker, s
         outcome = victim.wait()
         victim.close()
         reached.add(victim.point)
-        core = Core(broker.admin, path, LONG_LOCK_MS)
+        core = WindowTaker(broker.admin, path, GROUP, lock_ms=LONG_LOCK_MS)
         got = drain(core, lambda core=core: core.reader.counts()["start"] == COUNT)
         check(core, victim, got, name)
         if kind == RECORDS:
@@ -248,7 +215,7 @@ def test_records_of_a_process_that_is_stopped_at_any_point_go_to_others_and_it_i
         path = stage(kind)
         victim = victim_of(broker.address, path, act, nth, signal.SIGSTOP, LOCK_MS)
         outcome = victim.wait()
-        core = Core(broker.admin, path, LOCK_MS)
+        core = WindowTaker(broker.admin, path, GROUP, lock_ms=LOCK_MS)
         got = drain(core, lambda core=core: core.reader.counts()["start"] == COUNT)
         if outcome == STOPPED:
             victim.go_on()

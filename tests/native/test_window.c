@@ -252,14 +252,19 @@ static void *hammer(void *argument) {
     return NULL;
 }
 
-static void each_record_is_settled_once_and_counted_whoever_is_taken_for_dead(void) {
+/* Let THREADS of them run to their end. */
+static void run_threads(void *(*body)(void *)) {
     pthread_t threads[THREADS];
-    records = check_long() ? 1 << 18 : 30000;
-    begin(0, SHMQ_WINDOW_RECORDS);
     for (uint32_t thread = 0; thread < THREADS; thread++)
-        CHECK_EQUAL(pthread_create(&threads[thread], NULL, hammer, (void *)(uintptr_t)thread), 0);
+        CHECK_EQUAL(pthread_create(&threads[thread], NULL, body, (void *)(uintptr_t)thread), 0);
     for (uint32_t thread = 0; thread < THREADS; thread++)
         pthread_join(threads[thread], NULL);
+}
+
+static void each_record_is_settled_once_and_counted_whoever_is_taken_for_dead(void) {
+    records = check_long() ? 1 << 18 : 30000;
+    begin(0, SHMQ_WINDOW_RECORDS);
+    run_threads(hammer);
     for (uint64_t offset = 0; offset < records; offset++)
         CHECK_EQUAL(shmq_load_relaxed(&settled[offset]), offset % HOLES != 0);
     struct shmq_tallies found = tallies();
@@ -269,6 +274,17 @@ static void each_record_is_settled_once_and_counted_whoever_is_taken_for_dead(vo
     CHECK_EQUAL(found.held, 0);
     fprintf(stderr, "    %" PRIu64 " records, %" PRIu64 " late acknowledgements refused\n", records,
             shmq_load_relaxed(&surprised));
+    end();
+}
+
+/* Over a fresh cursor: each of so many offsets is passed by one of the threads. */
+static void check_a_cursor(uint64_t offsets, void *(*body)(void *)) {
+    records = offsets;
+    memset(settled, 0, sizeof settled);
+    begin(0, SHMQ_WINDOW_CURSOR);
+    run_threads(body);
+    for (uint64_t offset = 0; offset < records; offset++)
+        CHECK_EQUAL(shmq_load_relaxed(&settled[offset]), 1);
     end();
 }
 
@@ -284,17 +300,7 @@ static void *take_in_turn(void *unused) {
 }
 
 static void a_cursor_gives_each_record_once(void) {
-    pthread_t threads[THREADS];
-    records = 30000;
-    memset(settled, 0, sizeof settled);
-    begin(0, SHMQ_WINDOW_CURSOR);
-    for (uint32_t thread = 0; thread < THREADS; thread++)
-        CHECK_EQUAL(pthread_create(&threads[thread], NULL, take_in_turn, NULL), 0);
-    for (uint32_t thread = 0; thread < THREADS; thread++)
-        pthread_join(threads[thread], NULL);
-    for (uint64_t offset = 0; offset < records; offset++)
-        CHECK_EQUAL(shmq_load_relaxed(&settled[offset]), 1);
-    end();
+    check_a_cursor(30000, take_in_turn);
 }
 
 /* Every 7th offset and the next one have no record. */
@@ -319,17 +325,7 @@ static void *leap_and_take(void *unused) {
 }
 
 static void a_cursor_counts_the_offsets_without_a_record_that_it_passes(void) {
-    pthread_t threads[THREADS];
-    records = 30002;
-    memset(settled, 0, sizeof settled);
-    begin(0, SHMQ_WINDOW_CURSOR);
-    for (uint32_t thread = 0; thread < THREADS; thread++)
-        CHECK_EQUAL(pthread_create(&threads[thread], NULL, leap_and_take, NULL), 0);
-    for (uint32_t thread = 0; thread < THREADS; thread++)
-        pthread_join(threads[thread], NULL);
-    for (uint64_t offset = 0; offset < records; offset++)
-        CHECK_EQUAL(shmq_load_relaxed(&settled[offset]), 1);
-    end();
+    check_a_cursor(30002, leap_and_take);
 }
 
 static void what_a_cursor_has_skipped_is_known_however_far_it_goes_without_skipping(void) {
