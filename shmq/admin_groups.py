@@ -13,8 +13,9 @@ from typing import Any
 
 from shmq import _native, coordination
 from shmq.admin_forms import listed
+from shmq.admin_results import outcomes
 from shmq.committed import CommittedOffsets
-from shmq.errors import IllegalArgumentError, ShmqError, UnknownTopicOrPartitionError
+from shmq.errors import IllegalArgumentError, UnknownTopicOrPartitionError
 from shmq.store import CONSUMER, Broker, Groups, TopicMeta, Topics, open_partition
 from shmq.types import OffsetAndMetadata, TopicPartition
 
@@ -129,16 +130,11 @@ class GroupAdmin:
             [(name, "OK", or the name of an error)]
         """
         self._topics(None)
-        results = []
-        for name in listed(group_ids, "group_ids"):
-            try:
-                coordination.request(self.broker, "delete_group", group=name)
-                results.append((name, "OK"))
-            except ShmqError as error:
-                if raise_errors:
-                    raise
-                results.append((name, type(error).__name__))
-        return results
+
+        def delete(name: str) -> None:
+            coordination.request(self.broker, "delete_group", group=name)
+
+        return outcomes(listed(group_ids, "group_ids"), delete, raise_errors)
 
     def remove_group_members(self, group_id: str, members: Iterable[str]) -> int:
         """Expel members, by member id or `group_instance_id`, for good; how many there were."""

@@ -8,7 +8,7 @@ Sits: under `admin`, beside `admin_forms`, which reads arguments.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from shmq.admin_forms import enum_of
@@ -127,3 +127,17 @@ def _described_option(option: Option, config: TopicConfig, include_synonyms: boo
 
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def outcomes(names: Iterable[str], act: Callable[[str], object], raise_errors: bool) -> list[tuple[str, str]]:
+    """Do it to each and return what became of it: "OK", or the name of an error, unless that shall be raised."""
+    results = []
+    for name in names:
+        try:
+            act(name)
+            results.append((name, "OK"))
+        except ShmqError as error:
+            if raise_errors:
+                raise
+            results.append((name, type(error).__name__))
+    return results

@@ -14,7 +14,7 @@ from typing import Any
 from shmq import _native
 from shmq.admin_forms import listed
 from shmq.admin_groups import looking
-from shmq.errors import ShmqError
+from shmq.admin_results import outcomes
 from shmq.store import QUEUE, SHARE, Broker, Group, Groups, ShareMember, SharePlace, Shares, Topics, open_partition
 from shmq.types import TopicPartition
 
@@ -145,16 +145,8 @@ class ShareAdmin:
         Returns:
             [(name, "OK", or the name of an error)]
         """
-        shares, results = self._shares(), []
-        for name in listed(group_ids, "group_ids"):
-            try:
-                shares.delete(name)
-                results.append((name, "OK"))
-            except ShmqError as error:
-                if raise_errors:
-                    raise
-                results.append((name, type(error).__name__))
-        return results
+        delete = self._shares().delete
+        return outcomes(listed(group_ids, "group_ids"), delete, raise_errors)
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ import contextlib
 import mmap
 import os
 import struct
+from collections.abc import Iterator
 
 from shmq import _native
 from shmq.errors import CorruptRecordError, PayloadGoneError
@@ -60,6 +61,20 @@ def head_of(producer: int) -> bytes:
     return _HEAD.pack(_MAGIC, producer, 1 << 2 | PUBLISHED, 0, 0)
 
 
+@contextlib.contextmanager
+def opened(path: str, access: int, what: str) -> Iterator[int]:
+    """Open a payload's file; `what` could not be done if that fails. Raises: PayloadGoneError, StorageError."""
+    with files.storage_errors(path, what):
+        try:
+            descriptor = os.open(path, access | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            raise PayloadGoneError(path) from None
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
 class BlobFile:
     """A blob that is mapped; any thread may use it at any time.
 
@@ -84,15 +99,8 @@ class BlobFile:
     @classmethod
     def open(cls, path: str) -> BlobFile:
         """Open and map a blob. Raises: PayloadGoneError: no such file. StorageError. CorruptRecordError."""
-        with files.storage_errors(path, "cannot be mapped"):
-            try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except FileNotFoundError:
-                raise PayloadGoneError(path) from None
-            try:
-                return cls(path, descriptor)
-            finally:
-                os.close(descriptor)
+        with opened(path, os.O_RDWR, "cannot be mapped") as descriptor:
+            return cls(path, descriptor)
 
     def look(self) -> tuple[int, int]:
         """Return state and seq."""

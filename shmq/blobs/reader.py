@@ -12,9 +12,8 @@ import os
 
 from shmq import _native
 from shmq.errors import CorruptRecordError, PayloadGoneError
-from shmq.store import files
 
-from .file import PAYLOAD_POS, BlobFile, tenant_of, unlink
+from .file import PAYLOAD_POS, BlobFile, opened, tenant_of, unlink
 from .reference import Reference
 
 _MOST_MAPPED_BYTES = 128 << 20
@@ -77,18 +76,11 @@ class Reader:
 
 def _read_once(path: str, size: int, keep: bool) -> bytearray:
     data = _native.blank(size)
-    with files.storage_errors(path, "cannot be read"):
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            raise PayloadGoneError(path) from None
-        try:
-            if not keep:
-                unlink(path)  # whatever becomes of us, it goes with the descriptor
-            _native.fault_point("blobs.opened")
-            _read_all(descriptor, data, path)
-        finally:
-            os.close(descriptor)
+    with opened(path, os.O_RDONLY, "cannot be read") as descriptor:
+        if not keep:
+            unlink(path)  # whatever becomes of us, it goes with the descriptor
+        _native.fault_point("blobs.opened")
+        _read_all(descriptor, data, path)
     return data
 
 
