@@ -113,13 +113,16 @@
  *     COMMITTED  as CLAIMED                                                  | 3:3
  *     ABORTED    as CLAIMED                                                  | 4:3
  *     SEALED     end_count and end_pos of the word before, owner 0           | 5:3
+ *     RESERVED   as CLAIMED, but end_count is that of the word before        | 6:3
  *
- *   EMPTY -> CLAIMED -> COMMITTED | ABORTED, EMPTY -> SEALED, and never back. end_pos counts units of the data area,
- *   end_count records of the segment; both include the batch itself. It begins where the word before ends.
+ *   EMPTY -> CLAIMED -> COMMITTED | ABORTED, EMPTY -> SEALED, EMPTY -> RESERVED, and never back. end_pos counts units of
+ *   the data area, end_count records of the segment; both include the batch itself. It begins where the word before ends.
+ *   RESERVED is space without records: its owner may fill it, and later append a batch that says that its items lie there.
  *
- *   A journal is valid if and only if: (1) every word has one of the five states; (2) EMPTY words are a suffix and
- *   carry the file's incarnation; (3) among the others end_pos and end_count rise strictly, and end_pos <= U; (4)
- *   SEALED is the last word before the EMPTY ones, or the very last; it alone may be the very last.
+ *   A journal is valid if and only if: (1) every word has one of the six states; (2) EMPTY words are a suffix and
+ *   carry the file's incarnation; (3) among the others but SEALED end_pos rises strictly, and end_pos <= U; end_count rises
+ *   strictly, but stays with RESERVED; (4) SEALED is the last word before the EMPTY ones, or the very last; it alone may be
+ *   the very last.
  *
  *   BATCH, at the start of its units:
  *     0     4  crc           CRC32C of what follows, seeded with the CRC of incarnation and base_offset xor the number
@@ -432,6 +435,7 @@ enum shmq_state {
     SHMQ_COMMITTED = 3,
     SHMQ_ABORTED = 4,
     SHMQ_SEAL = 5,
+    SHMQ_RESERVED = 6,
 };
 
 #define SHMQ_EPOCH_BITS 5

@@ -50,7 +50,7 @@ static uint64_t word_pos(uint32_t index) {
     return SHMQ_PAGE_BYTES + 8 * (uint64_t)index;
 }
 
-/* Look at the word under the reader and enter its batch, stepping over aborted ones. */
+/* Look at the word under the reader and enter its batch, stepping over aborted ones and reservations. */
 static int enter_batch(struct shmq_reader *reader) {
     for (;;) {
         struct shmq_entry entry;

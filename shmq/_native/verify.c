@@ -41,6 +41,8 @@ static int check_batch(struct check *check, const struct shmq_entry *entry) {
 }
 
 static int count_entry(struct check *check, int result, const struct shmq_entry *entry) {
+    if (shmq_word_state(entry->word) == SHMQ_RESERVED)
+        return check->census->reserved++, SHMQ_OK;
     check->census->batches++;
     check->census->claimed += result == SHMQ_PENDING;
     check->census->aborted += result == SHMQ_LOST;
