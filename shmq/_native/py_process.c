@@ -173,7 +173,7 @@ int shmq_parse_options(PyObject *kwargs, struct shmq_options *options) {
     unsigned long long words[10] = {0};
     long long retention_ms;
     PyObject *empty = PyTuple_New(0);
-    int parsed = empty && PyArg_ParseTupleAndKeywords(empty, kwargs, "$KKLKKKKK|KK:options", names, &words[0], &words[1],
+    int parsed = empty && PyArg_ParseTupleAndKeywords(empty, kwargs, "|$KKLKKKKKKK:options", names, &words[0], &words[1],
                                                       &retention_ms, &words[3], &words[4], &words[5], &words[6],
                                                       &words[7], &words[8], &words[9]);
     Py_XDECREF(empty);
