@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shmq.config.items import ItemType
+from shmq.config import ItemType
 from shmq.errors import TopicTypeError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _misfit(topic: str, item: ItemType, array: np.ndarray[Any, Any], wanted: tup
 
 
 def _is_size(item: ItemType, nbytes: int) -> bool:
-    return nbytes == item.item_bytes or (item.varies and nbytes > 0 and nbytes % item.unit_bytes == 0)
+    return nbytes > 0 and nbytes % item.unit_bytes == 0 and (item.varies or nbytes == item.unit_bytes)
 
 
 def _name(dtype: np.dtype[Any]) -> str:

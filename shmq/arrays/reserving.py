@@ -68,7 +68,8 @@ class Reserved:
         appender = self._handle.appenders[self._partition]
         with self._forgetting():
             self._reservation = appender.reserve(self._nbytes, self._count, self._producer._patience_ms)
-        self._array = np.frombuffer(self._reservation, self._dtype).reshape(self._shape)
+        memory: Any = self._reservation
+        self._array = np.frombuffer(memory, self._dtype).reshape(self._shape)
         return self._array
 
     def __exit__(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from shmq import _native
 from shmq.arrays.checks import as_bytes, checked_item, checked_items, untyped
@@ -122,7 +122,7 @@ class ArraySending(Placing):
         stamp = -1 if timestamp_ms is None else checked_timestamp_ms(timestamp_ms)
         raw = self._checked_value(handle, value)
         [key_bytes] = self._keys(handle, [key], 1) or [None]
-        number = self._pick(handle, key, key_bytes, value, memoryview(raw), partition, raw.nbytes)
+        number = self._pick(handle, key, key_bytes, value, raw.data, partition, raw.nbytes)
         base, stamped = self._append_items(handle, number, raw, 1, [key_bytes], stamp)
         return self._sent_item(handle, number, base, stamped, -1 if key_bytes is None else len(key_bytes), raw.nbytes)
 
@@ -158,7 +158,7 @@ class ArraySending(Placing):
         done: list[BatchMetadata] = []
         try:
             for number, part, part_keys in self._parts(handle, items, keys, key_bytes, partition):
-                self._append_split(handle, number, part, part_keys, stamp, done)
+                self._append_halves(handle, number, part, part_keys, stamp, done)
         except BaseException as error:
             if done:
                 error.add_note(f"{sum(each.count for each in done)} of {len(items)} items were appended: {done}")
@@ -174,7 +174,7 @@ class ArraySending(Placing):
         by_partition: dict[int, list[int]] = {}
         for index, item in enumerate(items):
             key, serialized = (None, None) if keys is None or key_bytes is None else (keys[index], key_bytes[index])
-            value = None if self._partitioner is None else memoryview(as_bytes(item))
+            value = None if self._partitioner is None else as_bytes(item).data
             number = self._pick(handle, key, serialized, item, value, None, item.nbytes)
             by_partition.setdefault(number, []).append(index)
         if len(by_partition) == 1:
@@ -197,7 +197,7 @@ class ArraySending(Placing):
             )
         return numbers.pop()
 
-    def _append_split(
+    def _append_halves(
         self,
         handle: _native.Topic,
         number: int,
@@ -216,8 +216,8 @@ class ArraySending(Placing):
             if count == 1:
                 raise
             half = count // 2
-            self._append_split(handle, number, items[:half], keys and keys[:half], stamp, done)
-            self._append_split(handle, number, items[half:], keys and keys[half:], stamp, done)
+            self._append_halves(handle, number, items[:half], keys and keys[:half], stamp, done)
+            self._append_halves(handle, number, items[half:], keys and keys[half:], stamp, done)
         else:
             self._sent += count  # no call in between: no other thread either
             self._sent_bytes += items.nbytes
@@ -266,7 +266,7 @@ def _reserved_shape(
     if item is not None and nbytes is not None:
         raise TopicTypeError(handle.name, f"items of {item}", "bytes", "give the number of items, not nbytes")
     wanted, what = (nbytes, "nbytes") if item is None else (items, "items")
-    if isinstance(wanted, bool) or not hasattr(wanted, "__index__"):
+    if not isinstance(wanted, SupportsIndex) or isinstance(wanted, bool):
         raise TypeError(f"topic {handle.name!r}: {what} is an int of 1 or more, not {wanted!r}")
     number = int(wanted.__index__())
     if number < 1:

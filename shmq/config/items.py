@@ -49,7 +49,8 @@ class DtypeText(Checker):
         if isinstance(value, str) and len(value) > _LONGEST_TEXT:
             raise UnfitError(f"is longer than {_LONGEST_TEXT} characters")
         try:
-            dtype = np.dtype(_literal(value) if isinstance(value, str) else value)  # type: ignore[call-overload]
+            given: Any = _literal(value) if isinstance(value, str) else value
+            dtype = np.dtype(given)
         except _NO_DTYPE as error:
             raise UnfitError(f"is not a dtype ({error}); {self.allowed} is allowed") from None
         _check_dtype(dtype)
@@ -111,7 +112,7 @@ class ItemType:
         """The dtype."""
         import numpy as np
 
-        return np.dtype(_literal(self.dtype_text))  # type: ignore[call-overload,no-any-return]
+        return np.dtype(_literal(self.dtype_text))  # type: ignore[no-any-return]
 
     @functools.cached_property
     def varies(self) -> bool:
@@ -122,6 +123,11 @@ class ItemType:
     def shape(self) -> tuple[int, ...]:
         """Lengths of an item's dimensions, without the one that varies."""
         return tuple(int(part) for part in self.shape_text.split(",") if part not in ("", VARYING))
+
+    @functools.cached_property
+    def strides(self) -> tuple[int, ...]:
+        """Bytes from one place to the next in each dimension of `shape`."""
+        return tuple(math.prod(self.shape[place + 1 :]) * self.dtype.itemsize for place in range(len(self.shape)))
 
     @functools.cached_property
     def unit_bytes(self) -> int:
