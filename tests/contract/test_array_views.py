@@ -28,13 +28,19 @@ def storage(request):
 
 
 @pytest.fixture
-def view(broker, storage):
-    """Three items in place, of a topic that keeps little; as the only thing that is left of what read them."""
+def views(broker, storage):
+    """Three items in place, of a topic that keeps little: the one view there is, to be taken out of this list."""
     broker.create(storage=storage, **RING)
     broker.producer().send_array("t", vectors(3))
     [batch] = broker.consumer("t").poll_arrays().values()
     assert batch.in_place
-    return batch.items
+    return [batch.items]
+
+
+@pytest.fixture
+def view(views):
+    """The same, held by the fixture too."""
+    return views[0]
 
 
 def overwrite(producer, rounds=3):
@@ -63,7 +69,8 @@ def test_a_view_stays_as_it_is_when_retention_has_passed_it(broker, view):
     assert_valid(view)
 
 
-def test_a_view_outlives_the_consumer_the_topic_and_the_broker_handles(broker, view):
+def test_a_view_outlives_the_consumer_the_topic_and_the_broker_handles(broker, views):
+    view = views.pop()
     part = view[1:2, 10:20]
     del view
     for client in broker._clients:
@@ -89,19 +96,19 @@ def test_a_view_outlives_the_process_that_wrote_it(broker, storage):
     assert_valid(batch.items)
 
 
-def test_a_view_can_be_read_in_a_forked_child_and_outlives_what_the_parent_does(broker, view):
+def test_a_view_can_be_read_in_a_forked_child_and_outlives_what_the_parent_does(broker, views):
     ready, go = os.pipe()
 
     def look():
         os.read(ready, 1)
-        assert_valid(view)
+        assert_valid(views[0])
         with pytest.raises(ValueError, match="read-only"):
-            view[0, 0] = 1
-        return float(view.sum())
+            views[0][0, 0] = 1
+        return float(views[0].sum())
 
     child = broker.fork(look)
     expected = float(vectors(3).sum())
-    del view
+    views.clear()
     gc.collect()
     overwrite(broker.producer())
     os.write(go, b"x")
@@ -301,7 +308,8 @@ def test_values_beyond_the_cap_are_views_of_copies(broker, limit):
 # -- other libraries -----------------------------------------------------------------------------------------------------
 
 
-def test_dlpack_takes_a_view_as_it_is(view):
+def test_dlpack_takes_a_view_as_it_is(views):
+    view = views.pop()
     if np.lib.NumpyVersion(np.__version__) < "2.1.0":
         pytest.skip("before numpy 2.1 DLPack could not say that an array is read-only")
 
@@ -314,7 +322,8 @@ def test_dlpack_takes_a_view_as_it_is(view):
     assert_valid(taken)
 
 
-def test_arrow_takes_a_view_as_it_is(broker, view):
+def test_arrow_takes_a_view_as_it_is(broker, views):
+    view = views.pop()
     arrow = pytest.importorskip("pyarrow")
 
     buffer = arrow.py_buffer(view)
@@ -330,7 +339,8 @@ def test_arrow_takes_a_view_as_it_is(broker, view):
 
 
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
-def test_torch_takes_a_view_as_it_is(broker, view):
+def test_torch_takes_a_view_as_it_is(broker, views):
+    view = views.pop()
     torch = pytest.importorskip("torch")
 
     tensor = torch.from_numpy(view)
