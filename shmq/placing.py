@@ -21,6 +21,8 @@ class Placing(_native.ProducerCore):
     """The part of Producer that is about serializers and partitions."""
 
     config: ProducerConfig
+    _patience_ms: int
+    """How long an append waits for room."""
 
     def _init_placing(self, config: ProducerConfig) -> None:
         self._key_serializer: Serialize | None = bind_serializer(config.key_serializer, "key_serializer")

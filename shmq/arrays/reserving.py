@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from shmq import _native
 from shmq.errors import ForkedError, IllegalStateError, ShmqError, UnknownTopicOrPartitionError
+from shmq.placing import Placing
 from shmq.types import BatchMetadata
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from shmq.arrays.sending import ArraySending
 
 
 class Reserved:
@@ -40,7 +39,7 @@ class Reserved:
 
     def __init__(
         self,
-        producer: ArraySending,
+        producer: Placing,
         handle: _native.Topic,
         partition: int,
         shape: tuple[int, ...],

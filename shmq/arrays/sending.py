@@ -34,8 +34,6 @@ Keys = Sequence[bytes | None] | None
 class ArraySending(Placing):
     """The part of Producer that is about typed topics."""
 
-    _patience_ms: int
-
     def send_array(
         self,
         topic: str,

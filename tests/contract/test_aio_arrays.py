@@ -71,7 +71,6 @@ def test_a_wait_that_is_cancelled_loses_no_item(options):
     async def main():
         async with Producer(**options) as producer, Consumer("t", auto_offset_reset="earliest", **options) as consumer:
             waiting = asyncio.ensure_future(consumer.poll_arrays(timeout_ms=60_000))
-            await asyncio.sleep(0)
             await producer.send_array("t", np.arange(5))
             waiting.cancel()
             found = []
