@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _NOTHING = "nothing was appended"
+_BYTES = ("B", "b", "c")
 _UNTYPED = "records of plain bytes"
 
 
@@ -62,7 +63,7 @@ def checked_item(topic: str, item: ItemType, value: Any) -> np.ndarray[Any, Any]
     if value is None:
         advice = f"{_NOTHING}; a typed topic has no records without a value"
         raise TopicTypeError(topic, f"items of {item}", "None", advice)
-    if isinstance(value, (bytes, bytearray, memoryview)):
+    if isinstance(value, (bytes, bytearray)) or (isinstance(value, memoryview) and value.format in _BYTES):
         view = memoryview(value)
         if not view.c_contiguous or not _is_size(item, view.nbytes):
             wanted = f"{item.item_bytes} bytes" if item.item_bytes else f"a multiple of {item.unit_bytes} bytes"

@@ -111,6 +111,7 @@ def test_one_item_is_an_array_or_bytes_of_its_size(item: ItemType, value: Any, n
         (VECTORS, np.ones((1, 4), np.float32), r"shape must be \(4,\)"),
         (VECTORS, np.ones(4), "convert it"),
         (SCALARS, 7, "object of type int"),
+        (SCALARS, memoryview(np.zeros(1)), "convert it"),
         (CLOUDS, bytes(35), "a multiple of 12 bytes"),
         (CLOUDS, b"", "a multiple of 12 bytes"),
     ],
