@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +51,7 @@ class Reserved:
         self._shape, self._dtype, self._count = shape, dtype, count
         self._keys, self._timestamp_ms = keys, timestamp_ms
         self._nbytes = math.prod(shape) * dtype.itemsize
-        self._pid = os.getpid()
+        self._pid, self._is_used = os.getpid(), False
         self._reservation: _native.Reservation | None = None
         self._array: np.ndarray[Any, Any] | None = None
 
@@ -60,13 +59,17 @@ class Reserved:
         """Reserve. Errors: those of `send`; RecordListTooLargeError: no segment can hold so much."""
         import numpy as np
 
-        if self._array is not None:
+        if self._is_used:
             raise IllegalStateError("this reservation was used already; reserve() again")
         self._check_process()
         self._producer._check()
         appender = self._handle.appenders[self._partition]
-        with self._forgetting():
+        try:
             self._reservation = appender.reserve(self._nbytes, self._count, self._producer._patience_ms)
+        except UnknownTopicOrPartitionError:  # deleted; it may be created again: look for it anew next time
+            self._producer._forget(self._handle.name)
+            raise
+        self._is_used = True
         memory: Any = self._reservation
         self._array = np.frombuffer(memory, self._dtype).reshape(self._shape)
         return self._array
@@ -78,7 +81,7 @@ class Reserved:
         reservation, array = self._reservation, self._array
         assert reservation is not None
         assert array is not None
-        self._reservation = None
+        self._reservation = self._array = None  # who keeps this for its metadata keeps no memory
         array.flags.writeable = False
         if error is not None:
             self._give_up(reservation)
@@ -86,10 +89,11 @@ class Reserved:
         self._check_process()
         try:
             self._producer._check()
-            with self._forgetting():
-                placed = reservation.publish(self._producer._patience_ms, self._keys, self._timestamp_ms)
-        except BaseException:
+            placed = reservation.publish(self._producer._patience_ms, self._keys, self._timestamp_ms)
+        except BaseException as failure:
             self._give_up(reservation)
+            if isinstance(failure, UnknownTopicOrPartitionError):
+                self._producer._forget(self._handle.name)
             raise
         self._producer._sent += self._count
         self._producer._sent_bytes += self._nbytes
@@ -107,12 +111,3 @@ class Reserved:
         if self._pid == os.getpid():
             with contextlib.suppress(ShmqError):
                 reservation.cancel()
-
-    @contextlib.contextmanager
-    def _forgetting(self) -> Iterator[None]:
-        """Look for the topic anew next time, if it was deleted."""
-        try:
-            yield
-        except UnknownTopicOrPartitionError:
-            self._producer._forget(self._handle.name)
-            raise

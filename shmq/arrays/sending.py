@@ -8,8 +8,9 @@ Sits: over placing and the core's appenders; under the producer.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any
 
 from shmq import _native
 from shmq.arrays.checks import as_bytes, checked_item, checked_items, untyped
@@ -264,9 +265,9 @@ def _reserved_shape(
     if item is not None and nbytes is not None:
         raise TopicTypeError(handle.name, f"items of {item}", "bytes", "give the number of items, not nbytes")
     wanted, what = (nbytes, "nbytes") if item is None else (items, "items")
-    if not isinstance(wanted, SupportsIndex) or isinstance(wanted, bool):
+    if isinstance(wanted, bool) or not hasattr(wanted, "__index__"):
         raise TypeError(f"topic {handle.name!r}: {what} is an int of 1 or more, not {wanted!r}")
-    number = int(wanted.__index__())
+    number = operator.index(wanted)  # type: ignore[arg-type]  # it has __index__
     if number < 1:
         raise IllegalArgumentError(f"topic {handle.name!r}: {what}={number}: must be 1 or more")
     if item is None:
