@@ -20,7 +20,8 @@
 
 struct append {
     struct shmq_appender *appender;
-    struct shmq_row *rows;
+    struct shmq_row *rows;    /* NULL: items */
+    struct shmq_items *items;
     uint32_t count;
     uint64_t bytes;
     struct shmq_appended *appended;
@@ -40,11 +41,9 @@ static uint64_t largest_of(const struct shmq_row *rows, uint32_t count) {
 }
 
 /* A2, for a single record. */
-static int check_record(struct append *append) {
-    struct shmq_appender *appender = append->appender;
+static int check_record(struct shmq_appender *appender, uint64_t largest) {
     /* PAIR options: each word stands for itself. */
     uint64_t limit = shmq_load_relaxed(&appender->partition->ring.control->configuration.max_message_bytes);
-    uint64_t largest = largest_of(append->rows, append->count);
     if (__builtin_expect(largest <= limit, 1))
         return SHMQ_OK;
     appender->fail.wanted = largest;
@@ -53,19 +52,23 @@ static int check_record(struct append *append) {
 }
 
 /* A2, for the batch: a new segment is wanted; would it fit one? ROLL, or E_TOO_LARGE. */
-static int check_batch(struct append *append) {
-    struct shmq_appender *appender = append->appender;
+static int check_batch(struct shmq_appender *appender, uint64_t bytes, uint32_t count) {
     struct shmq_geometry geometry = shmq_segment_geometry(shmq_options_now(appender->partition).segment_bytes);
     uint64_t room = (uint64_t)geometry.data_units * SHMQ_UNIT_BYTES;
-    if (append->bytes <= room && append->count <= SHMQ_MAX_COUNT)
+    if (bytes <= room && count <= SHMQ_MAX_COUNT)
         return SHMQ_ROLL;
-    appender->fail.wanted = append->bytes;
+    appender->fail.wanted = bytes;
     appender->fail.limit = room;
     return shmq_fail(&appender->fail, SHMQ_E_TOO_LARGE, appender->partition->directory, "segment_bytes");
 }
 
 static void stamp(struct append *append, bool log_append_time) {
     int64_t now = -1;
+    if (!append->rows) {
+        if (log_append_time || append->items->timestamp_ms < 0)
+            append->items->timestamp_ms = (int64_t)shmq_wall_ms();
+        return;
+    }
     for (uint32_t row = 0; row < append->count; row++)
         if (log_append_time || append->rows[row].timestamp_ms < 0)
             append->rows[row].timestamp_ms = now >= 0 ? now : (now = (int64_t)shmq_wall_ms());
@@ -81,6 +84,42 @@ static uint32_t most_within(const struct shmq_appender *appender) {
     return limit - base < SHMQ_MAX_COUNT ? (uint32_t)(limit - base) : SHMQ_MAX_COUNT;
 }
 
+/* Items that cannot be appended where they lie. */
+static void copy_instead(struct append *append) {
+    append->items->incarnation = 0;
+    append->bytes = append->appender->wanted_bytes = shmq_items_bytes(append->items);
+}
+
+/* May items in place be appended in this segment? Their checksum is taken before the claim, so that readers wait for none. */
+static void look_at_place(struct append *append) {
+    struct shmq_items *items = append->items;
+    const struct shmq_segment *segment = &append->appender->segment;
+    if (!items->incarnation)
+        return;
+    if (!segment->header || segment->journal.incarnation != items->incarnation)
+        copy_instead(append);
+    else if (segment->crc && append->appender->attempt == 0)
+        items->crc = shmq_items_crc(segment, items->unit, (uint64_t)items->count * items->item_bytes);
+}
+
+static uint64_t largest_in(const struct append *append) {
+    return append->rows ? largest_of(append->rows, append->count)
+                        : (uint64_t)append->items->item_bytes + append->items->largest_key;
+}
+
+static void write(const struct append *append, bool log_append_time) {
+    const struct shmq_appender *appender = append->appender;
+    const struct shmq_segment *segment = &appender->segment;
+    const struct shmq_claim *claim = &append->claim;
+    uint8_t *data = segment->data + (uint64_t)claim->start_pos * SHMQ_UNIT_BYTES;
+    uint8_t attributes = log_append_time ? SHMQ_ATTRIBUTE_LOG_APPEND_TIME : 0;
+    uint32_t seed = shmq_batch_seed(segment, claim->first_count);
+    if (append->rows)
+        shmq_batch_write(data, append->rows, append->count, append->bytes, appender->attempt, attributes, segment->crc, seed);
+    else
+        shmq_items_write(data, append->items, append->bytes, appender->attempt, attributes, segment->crc, seed);
+}
+
 static int append_guarded(void *argument) {
     struct append *append = argument;
     struct shmq_appender *appender = append->appender;
@@ -88,12 +127,14 @@ static int append_guarded(void *argument) {
     const struct shmq_configuration *words = &appender->partition->ring.control->configuration;
     if (shmq_partition_is_deleted(appender->partition))
         return SHMQ_E_DELETED;
-    int result = check_record(append);
+    int result = check_record(appender, largest_in(append));
     if (result != SHMQ_OK)
         return result;
+    if (!append->rows)
+        look_at_place(append);
     if (!segment->header) {
         appender->finished = 0;
-        return check_batch(append);
+        return check_batch(appender, append->bytes, append->count);
     }
     bool log_append_time = shmq_load_relaxed(&words->timestamp_type) != 0; /* PAIR options */
     stamp(append, log_append_time);
@@ -110,16 +151,16 @@ static int append_guarded(void *argument) {
     if (result == SHMQ_FULL)
         return result;
     if (result != SHMQ_OK) {
+        if (!append->rows && append->items->incarnation)
+            copy_instead(append);
         appender->finished = segment->journal.incarnation;
-        return check_batch(append);
+        return check_batch(appender, append->bytes, append->count);
     }
     append->appended->base_offset = segment->base_offset + claim->first_count;
-    append->appended->timestamp_ms = append->rows->timestamp_ms;
+    append->appended->timestamp_ms = append->rows ? append->rows->timestamp_ms : append->items->timestamp_ms;
     append->claimed = true;
     __atomic_signal_fence(__ATOMIC_SEQ_CST); /* for give_up(): a fault may end the copy */
-    shmq_batch_write(segment->data + (uint64_t)claim->start_pos * SHMQ_UNIT_BYTES, append->rows, append->count,
-                     append->bytes, appender->attempt, log_append_time ? SHMQ_ATTRIBUTE_LOG_APPEND_TIME : 0,
-                     segment->crc, shmq_batch_seed(segment, claim->first_count));
+    write(append, log_append_time);
     SHMQ_FAULT("append.copied");
     result = shmq_journal_commit(&segment->journal, claim);
     if (result != SHMQ_OK)
@@ -150,20 +191,15 @@ static int fail_control(struct shmq_appender *appender, const char *what, uint64
     return shmq_fail(&appender->fail, SHMQ_E_CORRUPT, appender->partition->directory, "control: %s", what);
 }
 
-int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, uint32_t count, struct shmq_appended *appended) {
-    struct append append; /* member by member: `woken` needs no zeros */
-    append.appender = appender;
-    append.rows = rows;
-    append.count = count;
-    append.bytes = shmq_batch_bytes(rows, count);
-    append.appended = appended;
-    append.wake = false;
-    appender->wanted_bytes = append.bytes;
+static int append_all(struct append *append) {
+    struct shmq_appender *appender = append->appender;
+    append->wake = false;
+    appender->wanted_bytes = append->bytes;
     for (;;) {
-        append.claimed = false;
-        int result = shmq_guarded(append_guarded, &append, &appender->fail, appender->partition->directory);
-        if (result == SHMQ_E_STORAGE && append.claimed)
-            result = shmq_guarded(give_up, &append, &appender->fail, appender->partition->directory);
+        append->claimed = false;
+        int result = shmq_guarded(append_guarded, append, &appender->fail, appender->partition->directory);
+        if (result == SHMQ_E_STORAGE && append->claimed)
+            result = shmq_guarded(give_up, append, &appender->fail, appender->partition->directory);
         if (result == SHMQ_LOST) {
             /* We were taken for dead. Nobody has read the batch: append it again, with a lock that is ours. */
             appender->aborted++;
@@ -174,12 +210,91 @@ int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, uint32_t 
                 continue;
             result = SHMQ_E_ABORTED;
         }
-        if (append.wake)
-            shmq_doorbell_ring_all(appender->partition->process, append.woken);
+        if (append->wake)
+            shmq_doorbell_ring_all(appender->partition->process, append->woken);
         if (result != SHMQ_ROLL)
             appender->attempt = 0;
         return result == SHMQ_E_CORRUPT ? fail_corrupt(appender) : result;
     }
+}
+
+int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, uint32_t count, struct shmq_appended *appended) {
+    struct append append; /* member by member: `woken` needs no zeros */
+    append.appender = appender;
+    append.rows = rows;
+    append.count = count;
+    append.bytes = shmq_batch_bytes(rows, count);
+    append.appended = appended;
+    return append_all(&append);
+}
+
+int shmq_append_items(struct shmq_appender *appender, struct shmq_items *items, struct shmq_appended *appended) {
+    struct append append;
+    append.appender = appender;
+    append.rows = NULL;
+    append.items = items;
+    append.count = items->count;
+    append.bytes = shmq_items_bytes(items);
+    append.appended = appended;
+    return append_all(&append);
+}
+
+struct reserve {
+    struct shmq_appender *appender;
+    uint32_t count;
+    uint64_t item_bytes, bytes; /* bytes: of a batch with these items */
+    struct shmq_claim claim;
+};
+
+static int reserve_guarded(void *argument) {
+    struct reserve *reserve = argument;
+    struct shmq_appender *appender = reserve->appender;
+    struct shmq_segment *segment = &appender->segment;
+    if (shmq_partition_is_deleted(appender->partition))
+        return SHMQ_E_DELETED;
+    int result = check_record(appender, reserve->item_bytes);
+    if (result != SHMQ_OK)
+        return result;
+    if (!segment->header) {
+        appender->finished = 0;
+        return check_batch(appender, reserve->bytes, reserve->count);
+    }
+    uint64_t units = shmq_batch_units(reserve->bytes) - 1;
+    result = shmq_journal_reserve(&segment->journal, appender->partition->process->owner,
+                                  units <= UINT32_MAX ? (uint32_t)units : UINT32_MAX, &reserve->claim);
+    if (result == SHMQ_OK)
+        return result;
+    if (result == SHMQ_E_CORRUPT) {
+        appender->fail.pos = SHMQ_PAGE_BYTES + 8 * (uint64_t)reserve->claim.index;
+        return result;
+    }
+    appender->finished = segment->journal.incarnation;
+    return check_batch(appender, reserve->bytes, reserve->count);
+}
+
+int shmq_reserve(struct shmq_appender *appender, uint32_t count, uint64_t item_bytes, struct shmq_reservation *reservation) {
+    struct reserve reserve = {.appender = appender, .count = count, .item_bytes = item_bytes};
+    struct shmq_segment *segment = &appender->segment;
+    bool fits = item_bytes <= INT32_MAX && (uint64_t)count * item_bytes <= INT32_MAX - SHMQ_UNIT_BYTES;
+    reserve.bytes = appender->wanted_bytes = fits ? SHMQ_UNIT_BYTES + (uint64_t)count * item_bytes : UINT64_MAX;
+    appender->beyond = false;
+    /* Kept before it is reserved, and a segment that was used again until then takes no reservation any more (J6). */
+    struct shmq_mapping *mapping =
+        segment->header ? shmq_segment_keep(appender->partition, segment, &appender->fail) : NULL;
+    if (segment->header && !mapping) {
+        appender->finished = segment->journal.incarnation;
+        return SHMQ_ROLL; /* it is no longer in the log */
+    }
+    int result = shmq_guarded(reserve_guarded, &reserve, &appender->fail, appender->partition->directory);
+    if (result == SHMQ_OK) {
+        *reservation = (struct shmq_reservation){segment->journal.incarnation, reserve.claim.start_pos,
+                                                 segment->data + (uint64_t)reserve.claim.start_pos * SHMQ_UNIT_BYTES, mapping};
+        SHMQ_FAULT("reserve.kept");
+        return result;
+    }
+    if (mapping)
+        shmq_mapping_let_go(mapping);
+    return result == SHMQ_E_CORRUPT ? fail_corrupt(appender) : result;
 }
 
 struct roll {

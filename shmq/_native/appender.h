@@ -41,6 +41,22 @@ struct shmq_appended {
  * E_CORRUPT, E_STORAGE. FULL with `beyond`: it would go past the window's max_items. Nothing was appended unless OK. */
 int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, uint32_t count, struct shmq_appended *appended);
 
+/* The same for items, as one batch. Items in place whose segment is not the newest any more, or is full, are copied: then
+ * `items->incarnation` is 0 after it. */
+int shmq_append_items(struct shmq_appender *appender, struct shmq_items *items, struct shmq_appended *appended);
+
+/* Take units of the segment appended to, for items that are appended in place later. */
+struct shmq_reservation {
+    uint64_t incarnation;
+    uint32_t unit;
+    uint8_t *data;                /* in the mapping */
+    struct shmq_mapping *mapping; /* which is kept: shmq_mapping_let_go() */
+};
+
+/* Reserve room for `count` items of `item_bytes`. OK: the bytes are the caller's to write until the items are appended.
+ * Otherwise as shmq_append(). Who dies, or never appends them, leaves a hole: nobody waits for it. */
+int shmq_reserve(struct shmq_appender *appender, uint32_t count, uint64_t item_bytes, struct shmq_reservation *reservation);
+
 /* Go to the newest segment, making it if need be. Makes system calls and may take milliseconds.
  *
  * OK: append again. FULL: retention "consumed" keeps everything; wait and call again. Errors as above and

@@ -79,7 +79,8 @@ int shmq_batch_open(const struct shmq_segment *segment, const struct shmq_entry 
         return *what = "payload_bytes does not fit the batch's units", SHMQ_E_CORRUPT;
     if (header->count != entry->end_count - entry->first_count)
         return *what = "count is not the one of its journal word", SHMQ_E_CORRUPT;
-    if (header->kind != SHMQ_KIND_ROWS && !(header->kind == SHMQ_KIND_VALUE && header->count == 1))
+    if (header->kind != SHMQ_KIND_ROWS && !(header->kind == SHMQ_KIND_VALUE && header->count == 1) &&
+        header->kind != SHMQ_KIND_ITEMS && header->kind != SHMQ_KIND_REFERENCE)
         return *what = "unknown kind of batch", SHMQ_E_CORRUPT;
     if (check_crc && segment->crc &&
         shmq_crc32c(shmq_batch_seed(segment, entry->first_count), data + 4,
@@ -87,7 +88,7 @@ int shmq_batch_open(const struct shmq_segment *segment, const struct shmq_entry 
         return *what = "CRC32C of the batch", SHMQ_E_CORRUPT;
     cursor->payload = data + sizeof *header;
     cursor->row = cursor->row_pos = 0;
-    return SHMQ_OK;
+    return shmq_batch_has_items(header) ? shmq_items_open(segment, entry, check_crc, cursor, what) : SHMQ_OK;
 }
 
 static int next_row(struct shmq_batch_cursor *cursor, struct shmq_view *view, const char **what) {
@@ -113,6 +114,8 @@ static int next_row(struct shmq_batch_cursor *cursor, struct shmq_view *view, co
 
 int shmq_batch_next(struct shmq_batch_cursor *cursor, struct shmq_view *view, const char **what) {
     const struct shmq_batch *header = &cursor->header;
+    if (shmq_batch_has_items(header))
+        return shmq_items_next(cursor, view, what);
     if (cursor->row == header->count)
         return header->kind == SHMQ_KIND_VALUE || cursor->row_pos == header->payload_bytes
                    ? SHMQ_NOTHING

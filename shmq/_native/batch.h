@@ -35,8 +35,15 @@ static inline uint64_t shmq_view_bytes(const struct shmq_view *view) {
 struct shmq_batch_cursor {
     struct shmq_batch header; /* as read once */
     const uint8_t *payload;
-    uint32_t row, row_pos;
+    uint32_t row, row_pos; /* row_pos: of items, in the keys of the key section */
+    /* Of items only: */
+    const uint8_t *items, *keys; /* the key section, NULL without keys */
+    uint32_t item_bytes, keys_bytes;
 };
+
+static inline bool shmq_batch_has_items(const struct shmq_batch *header) {
+    return header->kind >= SHMQ_KIND_ITEMS;
+}
 
 /* Bytes of the batch, header included; UINT64_MAX if a length is out of range. */
 uint64_t shmq_batch_bytes(const struct shmq_row *rows, uint32_t count);
@@ -55,5 +62,48 @@ int shmq_batch_open(const struct shmq_segment *segment, const struct shmq_entry 
 
 /* The next record of the batch, all but its offset: OK, NOTHING behind the last one, or E_CORRUPT. */
 int shmq_batch_next(struct shmq_batch_cursor *cursor, struct shmq_view *view, const char **what);
+
+/* ---- items.c: records of one size, one after the other. ---- */
+
+/* Items to append. */
+struct shmq_items {
+    const void *items;
+    uint32_t count, item_bytes;
+    const void *keys; /* the key section, encoded as it is stored */
+    uint32_t keys_bytes, largest_key;
+    int64_t timestamp_ms; /* below 0: now */
+    /* They lie where they are to be read, in units that were reserved in this incarnation; 0: they are to be copied. */
+    uint64_t incarnation;
+    uint32_t unit, crc;
+};
+
+/* As shmq_batch_bytes() and shmq_batch_write(). */
+uint64_t shmq_items_bytes(const struct shmq_items *items);
+void shmq_items_write(uint8_t *data, const struct shmq_items *items, uint64_t batch_bytes, uint8_t attempt,
+                      uint8_t attributes, bool crc, uint32_t crc_seed);
+
+/* items_crc of what lies at `unit`. */
+uint32_t shmq_items_crc(const struct shmq_segment *segment, uint32_t unit, uint64_t bytes);
+
+/* Parts of shmq_batch_open() and shmq_batch_next(). */
+int shmq_items_open(const struct shmq_segment *segment, const struct shmq_entry *entry, bool check_crc,
+                    struct shmq_batch_cursor *cursor, const char **what);
+int shmq_items_next(struct shmq_batch_cursor *cursor, struct shmq_view *view, const char **what);
+
+/* Several items of one batch, or the value of one record. */
+struct shmq_piece {
+    uint64_t offset; /* of the first; the caller's to fill */
+    int64_t timestamp_ms;
+    const uint8_t *items;
+    uint32_t count, item_bytes;
+    const uint8_t *key_lengths, *keys; /* NULL: no keys */
+    uint32_t keys_bytes;
+};
+
+/* Up to `most` items from row `row` on, which is not before the cursor's, and go behind them.
+ *
+ * OK. NOTHING: there is no such row. NO_FIT: these are rows, not items; E_CORRUPT. */
+int shmq_batch_piece(struct shmq_batch_cursor *cursor, uint32_t row, uint32_t most, struct shmq_piece *piece,
+                     const char **what);
 
 #endif

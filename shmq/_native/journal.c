@@ -54,6 +54,7 @@ static int ends_before(const struct shmq_journal *journal, uint32_t index, uint3
     case SHMQ_CLAIMED:
     case SHMQ_COMMITTED:
     case SHMQ_ABORTED:
+    case SHMQ_RESERVED:
         return *pos <= journal->data_units ? SHMQ_OK : SHMQ_E_CORRUPT;
     case SHMQ_SEAL:
         return SHMQ_SEALED;
@@ -90,6 +91,31 @@ int shmq_journal_claim_within(struct shmq_journal *journal, uint32_t owner, uint
         }
         if (shmq_word_state(expected) == SHMQ_EMPTY)
             return SHMQ_E_CORRUPT; /* J6: the word belongs to another incarnation */
+    }
+}
+
+int shmq_journal_reserve(struct shmq_journal *journal, uint32_t owner, uint32_t units, struct shmq_claim *claim) {
+    for (;;) {
+        uint32_t index = shmq_journal_end(journal);
+        uint32_t pos, first;
+        claim->index = index ? index - 1 : 0;
+        int result = ends_before(journal, index, &pos, &first);
+        if (result != SHMQ_OK)
+            return result;
+        claim->index = index;
+        if (index >= journal->length)
+            return SHMQ_E_CORRUPT;
+        if (index + 2 >= journal->length || units >= journal->data_units - pos)
+            return SHMQ_NO_FIT;
+        uint64_t expected = shmq_empty_word(journal->incarnation);
+        uint64_t word = shmq_word(SHMQ_RESERVED, owner, pos + units, first);
+        if (SHMQ_SHARED("journal.reserve", shmq_cas(&journal->words[index], &expected, word))) {
+            *claim = (struct shmq_claim){word, index, pos, first};
+            journal->hint = index + 1;
+            return SHMQ_OK;
+        }
+        if (shmq_word_state(expected) == SHMQ_EMPTY)
+            return SHMQ_E_CORRUPT; /* J6 */
     }
 }
 
@@ -142,8 +168,11 @@ int shmq_journal_read(const struct shmq_journal *journal, uint32_t index, uint64
     if (state == SHMQ_SEAL)
         return entry->end_pos == entry->start_pos && entry->end_count == entry->first_count ? SHMQ_SEALED
                                                                                             : SHMQ_E_CORRUPT;
-    if (entry->end_pos <= entry->start_pos || entry->end_pos > journal->data_units ||
-        entry->end_count <= entry->first_count || index + 1 >= journal->length)
+    if (entry->end_pos <= entry->start_pos || entry->end_pos > journal->data_units || index + 1 >= journal->length)
+        return SHMQ_E_CORRUPT;
+    if (state == SHMQ_RESERVED)
+        return entry->end_count == entry->first_count ? SHMQ_LOST : SHMQ_E_CORRUPT;
+    if (entry->end_count <= entry->first_count)
         return SHMQ_E_CORRUPT;
     if (state == SHMQ_CLAIMED)
         return SHMQ_PENDING;
@@ -164,4 +193,20 @@ uint32_t shmq_journal_find(struct shmq_journal *journal, uint32_t count) {
             low = middle + 1;
     }
     return low;
+}
+
+bool shmq_journal_is_reserved(struct shmq_journal *journal, uint32_t start_pos, uint32_t end_pos) {
+    uint32_t low = 0, high = shmq_journal_end(journal); /* the first word that ends behind start_pos */
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (shmq_word_pos(load_word(journal, middle)) > start_pos)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    if (low == journal->length)
+        return false;
+    uint64_t word = load_word(journal, low);
+    return shmq_word_state(word) == SHMQ_RESERVED && end_pos <= shmq_word_pos(word) &&
+           (low ? shmq_word_pos(load_word(journal, low - 1)) : 0) <= start_pos;
 }

@@ -113,13 +113,16 @@
  *     COMMITTED  as CLAIMED                                                  | 3:3
  *     ABORTED    as CLAIMED                                                  | 4:3
  *     SEALED     end_count and end_pos of the word before, owner 0           | 5:3
+ *     RESERVED   as CLAIMED, but end_count is that of the word before        | 6:3
  *
- *   EMPTY -> CLAIMED -> COMMITTED | ABORTED, EMPTY -> SEALED, and never back. end_pos counts units of the data area,
- *   end_count records of the segment; both include the batch itself. It begins where the word before ends.
+ *   EMPTY -> CLAIMED -> COMMITTED | ABORTED, EMPTY -> SEALED, EMPTY -> RESERVED, and never back. end_pos counts units of
+ *   the data area, end_count records of the segment; both include the batch itself. It begins where the word before ends.
+ *   RESERVED is space without records: its owner may fill it, and later append a batch that says that its items lie there.
  *
- *   A journal is valid if and only if: (1) every word has one of the five states; (2) EMPTY words are a suffix and
- *   carry the file's incarnation; (3) among the others end_pos and end_count rise strictly, and end_pos <= U; (4)
- *   SEALED is the last word before the EMPTY ones, or the very last; it alone may be the very last.
+ *   A journal is valid if and only if: (1) every word has one of the six states; (2) EMPTY words are a suffix and
+ *   carry the file's incarnation; (3) among the others but SEALED end_pos rises strictly, and end_pos <= U; end_count rises
+ *   strictly, but stays with RESERVED; (4) SEALED is the last word before the EMPTY ones, or the very last; it alone may be
+ *   the very last.
  *
  *   BATCH, at the start of its units:
  *     0     4  crc           CRC32C of what follows, seeded with the CRC of incarnation and base_offset xor the number
@@ -127,7 +130,7 @@
  *     4     4  payload_bytes
  *     8     8  timestamp_ms  of the first record
  *    16     4  count         records
- *    20     1  kind          1 value: the payload is one record's value, without key and headers; 2 rows
+ *    20     1  kind          1 value: the payload is one record's value, without key and headers; 2 rows; 3 items; 4 reference
  *    21     1  attributes    bit 0: timestamps are log append time
  *    22     1  attempt       how often this append was aborted before; a healer gives it more time
  *    23     1  reserved      0
@@ -137,9 +140,23 @@
  *   timestamp_ms i64, then key, value, headers. Headers: count u32, then per header key_bytes u32, value_bytes i32
  *   (-1: none), key (UTF-8), value.
  *
+ *   Items and reference: records of one size and one time, without headers. The payload begins with
+ *    24     4  item_bytes    of each item, 1 to 2^31 - 1
+ *    28     4  keys_bytes    of the key section; 0: no item has a key
+ *    32     4  items_unit    reference: the unit of this segment at which the items begin; items: 0
+ *    36     4  items_crc     reference, where the segment has CRCs: CRC32C of the items, seeded as the batch's, but with
+ *                            items_unit in place of the number of records; else 0
+ *    40    24  reserved      0
+ *    64        items         count * item_bytes bytes, one item after the other; of a reference they lie in RESERVED units
+ *              key section   behind them, of a reference at 64: per item key_bytes i32 (-1: none), then the keys
+ *
+ *   So items begin at a multiple of 64 bytes in memory.
+ *
  *   A COMMITTED batch is valid if and only if: (1) 24 + payload_bytes fits its units, and would not fit one unit
- *   less; (2) count is the difference of the end_counts; (3) the kind is known and its rows fill the payload exactly;
- *   (4) the CRC matches where the segment has CRCs. What lies in an ABORTED batch is never looked at.
+ *   less; (2) count is the difference of the end_counts; (3) the kind is known and its rows, or its items and keys, fill the
+ *   payload exactly; (4) the CRC matches where the segment has CRCs; (5) the items of a reference end before the batch
+ *   begins, within the range of one RESERVED word, and match items_crc where the segment has CRCs. What lies in an ABORTED
+ *   batch is never looked at, nor are RESERVED units that no COMMITTED reference names.
  *
  *
  * OFFSETS FILE, one for each topic that a group has read: `groups/NAME/TOPIC-ID.offsets`
@@ -432,6 +449,7 @@ enum shmq_state {
     SHMQ_COMMITTED = 3,
     SHMQ_ABORTED = 4,
     SHMQ_SEAL = 5,
+    SHMQ_RESERVED = 6,
 };
 
 #define SHMQ_EPOCH_BITS 5
@@ -511,7 +529,7 @@ static inline uint32_t shmq_word_count(uint64_t word) {
 }
 
 /* Batches. */
-enum shmq_kind { SHMQ_KIND_VALUE = 1, SHMQ_KIND_ROWS = 2 };
+enum shmq_kind { SHMQ_KIND_VALUE = 1, SHMQ_KIND_ROWS = 2, SHMQ_KIND_ITEMS = 3, SHMQ_KIND_REFERENCE = 4 };
 #define SHMQ_ATTRIBUTE_LOG_APPEND_TIME 1u
 
 struct shmq_batch {
@@ -533,7 +551,16 @@ struct shmq_row_header {
     int64_t timestamp_ms;
 };
 
+struct shmq_items_header {
+    uint32_t item_bytes;
+    uint32_t keys_bytes;
+    uint32_t items_unit;
+    uint32_t items_crc;
+    uint64_t reserved[3];
+};
+
 _Static_assert(sizeof(struct shmq_batch) == 24, "file format");
+_Static_assert(sizeof(struct shmq_batch) + sizeof(struct shmq_items_header) == SHMQ_UNIT_BYTES, "items are aligned");
 _Static_assert(sizeof(struct shmq_row_header) == 24, "file format");
 
 /* Offsets file. */

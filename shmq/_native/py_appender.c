@@ -67,12 +67,19 @@ static int find_limit(struct shmq_appender *appender, struct outcome *outcome) {
     return SHMQ_OK;
 }
 
-static int act(AppenderObject *self, enum act what, struct shmq_row *rows, uint32_t count,
-               struct shmq_appended *appended, struct outcome *outcome) {
+static int do_work(struct shmq_appender *appender, const struct shmq_work *work, struct shmq_appended *appended) {
+    if (__builtin_expect(work->rows != NULL, 1))
+        return shmq_append(appender, work->rows, work->count, appended);
+    return work->items ? shmq_append_items(appender, work->items, appended)
+                       : shmq_reserve(appender, work->count, work->item_bytes, work->reservation);
+}
+
+static int act(AppenderObject *self, enum act what, const struct shmq_work *work, struct shmq_appended *appended,
+               struct outcome *outcome) {
     struct shmq_appender *appender = &self->appender;
     if (what == LIMIT)
         return find_limit(appender, outcome);
-    int result = what == ROLL ? shmq_appender_roll(appender) : shmq_append(appender, rows, count, appended);
+    int result = what == ROLL ? shmq_appender_roll(appender) : do_work(appender, work, appended);
     if (result == SHMQ_OK)
         return result;
     outcome->only_self = appender->only_self;
@@ -89,13 +96,13 @@ static int act(AppenderObject *self, enum act what, struct shmq_row *rows, uint3
 }
 
 /* Without the GIL, alone in the appender. */
-static int act_long(AppenderObject *self, enum act what, struct shmq_row *rows, uint32_t count,
-                    struct shmq_appended *appended, struct outcome *outcome) {
+static int act_long(AppenderObject *self, enum act what, const struct shmq_work *work, struct shmq_appended *appended,
+                    struct outcome *outcome) {
     int result;
     self->busy++;
     Py_BEGIN_ALLOW_THREADS;
     pthread_mutex_lock(&self->mutex);
-    result = act(self, what, rows, count, appended, outcome);
+    result = act(self, what, work, appended, outcome);
     pthread_mutex_unlock(&self->mutex);
     Py_END_ALLOW_THREADS;
     self->busy--;
@@ -139,7 +146,7 @@ static int wait_for_takers(AppenderObject *self, struct outcome *outcome, struct
     uint64_t now = shmq_now_ns(), waited_ms = (now - patience->began_ns) / 1000000;
     int result = SHMQ_FULL;
     if (!patience->announced) {
-        result = act_long(self, LIMIT, NULL, 0, NULL, outcome);
+        result = act_long(self, LIMIT, NULL, NULL, outcome);
         if (result < 0)
             return raise_failed(self, result, outcome);
         if (result == SHMQ_OK)
@@ -172,7 +179,7 @@ static int wait_for_space(AppenderObject *self, struct outcome *outcome, uint64_
     uint64_t ticket = shmq_doorbell_ticket(partition->process);
     int result = shmq_partition_await(partition, SHMQ_WAIT_FOR_SPACE, &outcome->fail);
     if (result == SHMQ_OK)
-        result = act_long(self, ROLL, NULL, 0, NULL, outcome);
+        result = act_long(self, ROLL, NULL, NULL, outcome);
     if (result == SHMQ_FULL) {
         Py_BEGIN_ALLOW_THREADS;
         shmq_doorbell_wait(partition->process, ticket, now + sleep_ns(max_block_ms - waited_ms));
@@ -183,18 +190,25 @@ static int wait_for_space(AppenderObject *self, struct outcome *outcome, uint64_
     return result < 0 ? raise_failed(self, result, outcome) : 0;
 }
 
-int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, uint64_t bytes, uint64_t max_block_ms,
-                   struct shmq_appended *appended) {
+/* Items in place are not copied, but for their checksum they are read. Only while nobody is busy with the appender. */
+static bool is_long(const AppenderObject *self, const struct shmq_work *work) {
+    const struct shmq_segment *segment = &self->appender.segment;
+    if (work->bytes <= SHMQ_LONG_COPY_BYTES)
+        return false;
+    return work->rows || !work->items || !segment->header || segment->crc ||
+           work->items->incarnation != segment->journal.incarnation;
+}
+
+int shmq_py_work(AppenderObject *self, const struct shmq_work *work, uint64_t max_block_ms, struct shmq_appended *appended) {
     struct patience patience = {0, 0, false};
-    bool is_long = bytes > SHMQ_LONG_COPY_BYTES;
     struct outcome outcome; /* act() fills it */
     for (;;) {
-        int result = is_long || self->busy ? act_long(self, APPEND, rows, count, appended, &outcome)
-                                           : act(self, APPEND, rows, count, appended, &outcome);
+        int result = self->busy || is_long(self, work) ? act_long(self, APPEND, work, appended, &outcome)
+                                                       : act(self, APPEND, work, appended, &outcome);
         if (result == SHMQ_OK)
             return 0;
         if (result == SHMQ_ROLL)
-            result = act_long(self, ROLL, NULL, 0, NULL, &outcome);
+            result = act_long(self, ROLL, NULL, NULL, &outcome);
         if (result == SHMQ_FULL) {
             patience.began_ns = patience.began_ns ? patience.began_ns : shmq_now_ns();
             result = outcome.beyond ? wait_for_takers(self, &outcome, &patience, max_block_ms)
@@ -205,6 +219,12 @@ int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, 
             return raise_failed(self, result, &outcome);
         }
     }
+}
+
+int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, uint64_t bytes, uint64_t max_block_ms,
+                   struct shmq_appended *appended) {
+    struct shmq_work work = {.rows = rows, .count = count, .bytes = bytes};
+    return shmq_py_work(self, &work, max_block_ms, appended);
 }
 
 /* ---- append_rows(rows, max_block_ms, placed=None) ---- */
@@ -362,6 +382,11 @@ static PyMethodDef appender_methods[] = {
      "returned is put into the list `placed` too: a signal cannot come between the append and that."},
     {"append", (PyCFunction)(void (*)(void))appender_append, METH_FASTCALL,
      "append(value, max_block_ms) -> offset: one record, without key and headers."},
+    {"append_items", (PyCFunction)(void (*)(void))shmq_py_append_items, METH_VARARGS | METH_KEYWORDS,
+     "append_items(buffer, count, max_block_ms, keys=None, timestamp_ms=-1) -> (base_offset, timestamp_ms): `count` records of "
+     "equal size, one after the other in the buffer, as one claim; keys: a list of bytes or None, one for each."},
+    {"reserve", (PyCFunction)shmq_py_reserve, METH_VARARGS,
+     "reserve(bytes, count, max_block_ms) -> Reservation: room for `count` items, which together have so many bytes."},
     {"bound", (PyCFunction)appender_bound, METH_O,
      "bound(Window): appends wait while the window's max_items records lie there that nobody has taken."},
     {"counters", (PyCFunction)appender_counters, METH_NOARGS, "(segments this appender made, appends that were aborted)"},

@@ -244,6 +244,20 @@ static PyObject *consumer_take(ConsumerObject *self, PyObject *const *args, Py_s
     return result;
 }
 
+/* _poll_items(timeout_ms, most_items, in_place) */
+static PyObject *consumer_poll_items(ConsumerObject *self, PyObject *const *args, Py_ssize_t count) {
+    if (count != 3)
+        return PyErr_Format(PyExc_TypeError, "_poll_items() takes 3 arguments (%zd given)", count);
+    double timeout_ms = parse_timeout(self, args[0]);
+    long long most = timeout_ms < 0 ? -1 : parse_most(self, args[1]);
+    int in_place = most < 0 ? -1 : PyObject_IsTrue(args[2]);
+    if (in_place < 0 || acquire(self) < 0)
+        return NULL;
+    PyObject *result = shmq_py_poll_items(self, timeout_ms, most < SHMQ_MAX_COUNT ? (uint32_t)most : SHMQ_MAX_COUNT, in_place);
+    release(self);
+    return result;
+}
+
 static PyObject *consumer_is_inside(ConsumerObject *self, void *Py_UNUSED(closure)) {
     return PyBool_FromLong(self->owner != 0);
 }
@@ -269,6 +283,11 @@ static PyMethodDef consumer_methods[] = {
     {"_take_values", (PyCFunction)(void (*)(void))consumer_take, METH_FASTCALL,
      "_take_values(timeout_ms, most=1) -> [(value, offset, delivery_count)]: up to so many records of the first partition, which is\n"
      "read through a window; [] when time ran out. For queues."},
+    {"_poll_items", (PyCFunction)(void (*)(void))consumer_poll_items, METH_FASTCALL,
+     "_poll_items(timeout_ms, most_items, in_place) -> {TopicPartition: Items}: as poll(), but of each partition the next items\n"
+     "of one batch, or of several one-item batches that lie at equal distances; at most so many over all partitions together\n"
+     "(None: max_poll_records). in_place False, or beyond the limit of set_kept_limit(): copies. Raises 'not_items' where the\n"
+     "next record is none, or not one of the Reader's item_bytes."},
     {"_alone", (PyCFunction)(void (*)(void))consumer_alone, METH_FASTCALL | METH_KEYWORDS,
      "_alone(function, ...): call it as the only one inside; not after close, not after a fork."},
     {"_is_inherited", (PyCFunction)consumer_is_inherited, METH_NOARGS, "Was it made before a fork, in the parent?"},
@@ -284,6 +303,8 @@ static PyMethodDef consumer_methods[] = {
 static PyMemberDef consumer_members[] = {
     {"_readers", T_OBJECT, offsetof(ConsumerObject, readers), READONLY, "List of Reader, changed in place; None when closed."},
     {"_pausing", Py_T_BOOL_COMPAT, offsetof(ConsumerObject, pausing), 0, "Whether any Reader is paused."},
+    {"_values_in_place", Py_T_BOOL_COMPAT, offsetof(ConsumerObject, values_in_place), 0,
+     "Whether poll() gives values as read-only memoryviews of the log's own memory, or beyond set_kept_limit() of copies."},
     {"_attention_at_ns", T_ULONGLONG, offsetof(ConsumerObject, attention_at_ns), 0,
      "When a poll shall call _on_attention(), on the monotonic clock; 0: never."},
     {"_alone_again", Py_T_BOOL_COMPAT, offsetof(ConsumerObject, alone_again), 0,

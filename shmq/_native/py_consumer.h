@@ -1,5 +1,6 @@
-/* ConsumerCore, in five files: py_consumer.c (the object, one thread at a time, iteration), py_poll.c (reading),
- * py_wait.c (waiting), py_taken.c (records that were read and not yet given out), py_take.c (values, for queues). */
+/* ConsumerCore, in six files: py_consumer.c (the object, one thread at a time, iteration), py_poll.c (reading),
+ * py_wait.c (waiting), py_taken.c (records that were read and not yet given out), py_take.c (values, for queues),
+ * py_poll_items.c (reading items). */
 #ifndef SHMQ_PY_CONSUMER_H
 #define SHMQ_PY_CONSUMER_H
 
@@ -22,6 +23,7 @@ typedef struct {
     unsigned long long lock_ms; /* how long a record that is read through a window is ours; 0: as long as this process lives */
     unsigned long long received, received_bytes, slept, rescued;
     char pausing; /* a partition is paused */
+    char values_in_place; /* poll() gives values as views of the log's own memory */
     int woken;    /* wakeup() was called */
     int nudged;   /* _on_attention() is wanted */
     unsigned long long attention_at_ns; /* and at this time; 0: never */
@@ -31,6 +33,22 @@ typedef struct {
 /* Read from the log: {TopicPartition: [record, ...]} of up to `most` records, {} when time ran out. NULL with an
  * exception set: what was read until then is in `taken`, so that it comes with the next call. */
 PyObject *shmq_poll_log(ConsumerObject *self, uint64_t began_ns, uint64_t deadline_ns, long long most);
+
+/* Nothing was read from a partition: find out why. 0: go on with the next one; -1: an exception is set. `*blocked`: by a
+ * claim; `*moved`: look again. */
+int shmq_poll_explain(ConsumerObject *self, ReaderObject *reader, int result, bool *blocked, bool *moved);
+
+/* Stand before a record that could not be delivered. Keeps the exception that is set. */
+void shmq_poll_stand_before(ConsumerObject *self, ReaderObject *reader, int64_t offset);
+
+/* Method: _poll_items(timeout_ms, most_items, in_place), see py_poll_items.c. */
+PyObject *shmq_py_poll_items(ConsumerObject *self, double timeout_ms, uint32_t most, bool in_place);
+
+/* The records that were taken from the front of a partition's, as copied Items: NULL without an exception if there are none. */
+PyObject *shmq_taken_items(ConsumerObject *self, ReaderObject *reader, uint32_t most);
+
+/* The next record of a partition is no item of the size that it reads. */
+void shmq_raise_not_items(const ReaderObject *reader, uint64_t offset, uint64_t record_bytes);
 
 /* Was wakeup() called? Then 1, with WakeupError set. */
 int shmq_wakeup_asked(ConsumerObject *self);

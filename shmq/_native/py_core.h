@@ -54,13 +54,14 @@ typedef struct {
     struct shmq_reader reader;
     unsigned long long poll; /* number of the poll that took something last, */
     long long poll_bytes;    /* and how many bytes it has taken */
-    char paused, unset;
+    char paused, unset, values_in_place;
+    unsigned long long item_bytes; /* of the items that it reads; 0: any */
     WindowObject *window;       /* NULL, or records are taken through it */
     struct shmq_share *share;   /* if so */
 } ReaderObject;
 
 extern PyTypeObject ProcessType, PartitionType, AppenderType, ReaderType, RecordType, FutureType, TopicType,
-    ProducerCoreType, ConsumerCoreType, OffsetsType, WindowType, QueueCoreType;
+    ProducerCoreType, ConsumerCoreType, OffsetsType, WindowType, QueueCoreType, ItemsType, ReservationType;
 
 /* py_error.c: hooks that Python sets. */
 extern PyObject *shmq_record_metadata; /* shmq.types.RecordMetadata */
@@ -84,9 +85,51 @@ PyObject *shmq_py_prepare_spare(PartitionObject *self, PyObject *ignored);
 PyObject *shmq_py_apply_retention(PartitionObject *self, PyObject *ignored);
 PyObject *shmq_py_delete_records(PartitionObject *self, PyObject *offset);
 
-/* py_appender.c: append, with waiting for space; 0, or negative with an exception set: E_DELETED if the topic is gone. */
+/* py_appender.c: what to do to the log's end, one of three. */
+struct shmq_work {
+    struct shmq_row *rows; /* append these */
+    uint32_t count;        /* rows, or items */
+    struct shmq_items *items; /* or these */
+    struct shmq_reservation *reservation; /* or reserve room for `count` items of `item_bytes` */
+    uint64_t item_bytes;
+    uint64_t bytes; /* to be copied; many: without the GIL */
+};
+
+/* Do it, with waiting for space; 0, or negative with an exception set: E_DELETED if the topic is gone. */
+int shmq_py_work(AppenderObject *self, const struct shmq_work *work, uint64_t max_block_ms, struct shmq_appended *appended);
 int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, uint64_t bytes, uint64_t max_block_ms,
                    struct shmq_appended *appended);
+
+/* py_append_items.c: methods of Appender. */
+PyObject *shmq_py_append_items(AppenderObject *self, PyObject *args, PyObject *kwargs);
+PyObject *shmq_py_reserve(AppenderObject *self, PyObject *args);
+
+/* An encoded key section, for as many items. 0; -1 with an exception set. Free `keys` by PyMem_Free(). */
+int shmq_py_encode_keys(PyObject *keys, struct shmq_items *items);
+/* Append items, with all checks: (base_offset, timestamp_ms), or NULL with an exception set. */
+PyObject *shmq_py_append_checked(AppenderObject *self, struct shmq_items *items, PyObject *keys, uint64_t max_block_ms);
+
+/* py_reservation.c */
+PyObject *shmq_reservation_new(AppenderObject *appender, const struct shmq_reservation *reservation, uint32_t count,
+                               uint32_t item_bytes);
+
+/* py_kept.c: segments that views of this process keep as they are, whatever becomes of the log. */
+struct shmq_kept;
+/* One more view of it. NULL: it would pass the limit, or cannot be; copy. */
+struct shmq_kept *shmq_kept_take(const struct shmq_partition *partition, const struct shmq_segment *segment);
+void shmq_kept_drop(struct shmq_kept *kept); /* NULL: nothing happens */
+PyObject *shmq_py_set_kept_limit(PyObject *module, PyObject *bytes);
+PyObject *shmq_py_kept(PyObject *module, PyObject *ignored);
+
+/* py_items.c. Items of a run that the reader has just fetched, or a read-only view of bytes in its segment: NULL without an
+ * exception where the bytes must be copied. */
+PyObject *shmq_items_new(ReaderObject *reader, const struct shmq_run *run, bool in_place, int *result);
+PyObject *shmq_items_of(uint64_t base_offset, uint32_t count, uint32_t item_bytes, PyObject *timestamps, PyObject *keys,
+                        uint8_t **bytes);
+PyObject *shmq_view_in_place(ReaderObject *reader, const uint8_t *bytes, uint32_t length);
+uint32_t shmq_items_count(PyObject *items);
+uint64_t shmq_items_base(PyObject *items);
+uint64_t shmq_items_bytes_of(PyObject *items);
 
 /* py_cells.c: functions, and lives(slot, epoch) of Process. */
 PyObject *shmq_py_cell_load(PyObject *module, PyObject *const *args, Py_ssize_t count);

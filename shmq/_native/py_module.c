@@ -137,6 +137,9 @@ static PyMethodDef functions[] = {
     {"blank", shmq_py_blank, METH_O, "blank(bytes) -> bytearray, not zeroed."},
     {"pickle_plain", shmq_py_pickle_plain, METH_O,
      "pickle_plain(object) -> a pickle of a number, text, bytes, or a small container of them, quickly; None: not plain."},
+    {"set_kept_limit", shmq_py_set_kept_limit, METH_O,
+     "set_kept_limit(bytes): most bytes of segments that views of this process may keep; beyond that, copies are made."},
+    {"kept", shmq_py_kept, METH_NOARGS, "kept() -> (segments, their bytes) that views of this process keep now."},
     {"fault_point", py_fault_point, METH_O, "fault_point(name): die here, if the crash tests have armed it."},
     {"doorbell_name", py_doorbell_name, METH_VARARGS, "doorbell_name(instance, slot, epoch) -> semaphore name"},
     {"murmur2", py_murmur2, METH_O, "Java's murmur2 of bytes, as an unsigned 32-bit number."},
@@ -165,6 +168,7 @@ PyMODINIT_FUNC PyInit__native(void) {
         add_type(self, "ConsumerRecord", &RecordType) < 0 || add_type(self, "RecordFuture", &FutureType) < 0 ||
         add_type(self, "Topic", &TopicType) < 0 || add_type(self, "ProducerCore", &ProducerCoreType) < 0 ||
         add_type(self, "ConsumerCore", &ConsumerCoreType) < 0 || add_type(self, "Offsets", &OffsetsType) < 0 ||
+        add_type(self, "Items", &ItemsType) < 0 || add_type(self, "Reservation", &ReservationType) < 0 ||
         add_type(self, "Window", &WindowType) < 0 || add_type(self, "QueueCore", &QueueCoreType) < 0 ||
         PyModule_AddStringConstant(self, "CRC32C_WAY", shmq_crc32c_way()) < 0 ||
         PyModule_AddIntConstant(self, "LAYOUT_VERSION", SHMQ_LAYOUT_VERSION) < 0 ||

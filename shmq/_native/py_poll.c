@@ -29,8 +29,7 @@ static int deserialize(PyObject *function, RecordObject *record, PyObject **plac
     return 0;
 }
 
-/* Stand before a record that could not be delivered. Keeps the exception that is set. */
-static void stand_before(ConsumerObject *self, ReaderObject *reader, int64_t offset) {
+void shmq_poll_stand_before(ConsumerObject *self, ReaderObject *reader, int64_t offset) {
     if (shmq_reader_seek(&reader->reader, (uint64_t)offset) == SHMQ_OK)
         return;
     PyObject *type, *value, *traceback; /* retention has just passed it by: the next poll finds out */
@@ -51,7 +50,7 @@ static void take_back(ConsumerObject *self, ReaderObject *reader, int64_t offset
     if (reader->share)
         shmq_share_acknowledge(reader->share, (uint64_t)offset, (uint32_t)delivery_count, SHMQ_RELEASE, 0);
     else if (first)
-        stand_before(self, reader, offset);
+        shmq_poll_stand_before(self, reader, offset);
 }
 
 /* Deserialize and hand over `count` records. Where one fails, the reader stands before it, and what came before is
@@ -79,22 +78,21 @@ static int hand_over(ConsumerObject *self, struct poll *poll, ReaderObject *read
     return result;
 }
 
-/* Nothing was read: find out why. 0: go on with the next partition; -1: an exception is set. */
-static int explain(ConsumerObject *self, struct poll *poll, ReaderObject *reader, int result) {
+int shmq_poll_explain(ConsumerObject *self, ReaderObject *reader, int result, bool *blocked, bool *moved) {
     if (result == SHMQ_PENDING) {
         result = shmq_reader_heal(&reader->reader);
-        poll->blocked = poll->blocked || result == SHMQ_PENDING;
-        poll->moved = poll->moved || result == SHMQ_OK;
+        *blocked = *blocked || result == SHMQ_PENDING;
+        *moved = *moved || result == SHMQ_OK;
     }
     if (result == SHMQ_E_OUT_OF_RANGE) {
         /* Python moves the reader as auto_offset_reset says, or raises. */
-        PyObject *moved = PyObject_CallMethod((PyObject *)self, "_on_out_of_range", "OKKK", reader,
-                                              (unsigned long long)reader->reader.fail.wanted,
-                                              (unsigned long long)reader->reader.fail.limit,
-                                              (unsigned long long)reader->reader.fail.limit2);
-        Py_XDECREF(moved);
-        poll->moved = true;
-        return moved ? 0 : -1;
+        PyObject *placed = PyObject_CallMethod((PyObject *)self, "_on_out_of_range", "OKKK", reader,
+                                               (unsigned long long)reader->reader.fail.wanted,
+                                               (unsigned long long)reader->reader.fail.limit,
+                                               (unsigned long long)reader->reader.fail.limit2);
+        Py_XDECREF(placed);
+        *moved = true;
+        return placed ? 0 : -1;
     }
     if (result == SHMQ_E_DELETED) {
         PyObject *passed = PyObject_CallMethod((PyObject *)self, "_on_deleted", "O", reader);
@@ -102,6 +100,10 @@ static int explain(ConsumerObject *self, struct poll *poll, ReaderObject *reader
         return passed ? 0 : -1;
     }
     return result < 0 ? (shmq_py_reader_raise(reader, result), -1) : 0;
+}
+
+static int explain(ConsumerObject *self, struct poll *poll, ReaderObject *reader, int result) {
+    return shmq_poll_explain(self, reader, result, &poll->blocked, &poll->moved);
 }
 
 /* Append to `list` what the reader has for this poll. */
@@ -113,6 +115,7 @@ static int take_into(ConsumerObject *self, struct poll *poll, ReaderObject *read
         return shmq_raise_closed("reader"), -1;
     if (reader->unset)
         return explain(self, poll, reader, SHMQ_E_OUT_OF_RANGE);
+    reader->values_in_place = self->values_in_place;
     while (poll->left > 0 && poll->bytes < most_bytes) {
         int result;
         if (reader->share) {

@@ -282,10 +282,11 @@ static PyObject *partition_census(PartitionObject *self, PyObject *Py_UNUSED(ign
     Py_END_ALLOW_THREADS;
     if (result != SHMQ_OK)
         return raise_here(self, result, &fail);
-    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "segments", (unsigned long long)census.segments, "bytes",
+    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "segments", (unsigned long long)census.segments, "bytes",
                          (unsigned long long)census.bytes, "batches", (unsigned long long)census.batches, "records",
                          (unsigned long long)census.records, "claimed", (unsigned long long)census.claimed, "aborted",
-                         (unsigned long long)census.aborted, "spares", (unsigned long long)census.spares);
+                         (unsigned long long)census.aborted, "reserved",
+                         (unsigned long long)census.reserved, "spares", (unsigned long long)census.spares);
 }
 
 static PyObject *partition_stats(PartitionObject *self, PyObject *Py_UNUSED(ignored)) {
@@ -320,7 +321,7 @@ static PyMethodDef partition_methods[] = {
      "None, or (path, broken invariant, pos) of the first thing that is wrong."},
     {"stats", (PyCFunction)partition_stats, METH_NOARGS, "Segment files, their bytes, first and end offset."},
     {"census", (PyCFunction)partition_census, METH_NOARGS,
-     "Counts over the whole partition: segments, bytes, batches, records, claimed, aborted, spares. Reads everything."},
+     "Counts over the whole partition: segments, bytes, batches, records, claimed, aborted, reserved, spares. Reads everything."},
     {"hold", (PyCFunction)shmq_py_hold, METH_VARARGS,
      "hold(group number, offset): keep every record from there on for this group; sets an offset anew, also to a lower one."},
     {"move_hold", (PyCFunction)shmq_py_move_hold, METH_VARARGS,

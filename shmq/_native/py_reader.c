@@ -166,13 +166,26 @@ PyObject *shmq_py_bytes(const uint8_t *from, int64_t bytes, struct shmq_copy_job
     return object;
 }
 
+static PyObject *make_value(ReaderObject *self, const struct shmq_view *view, struct shmq_copy_job *jobs, size_t *count) {
+    PyObject *value = NULL;
+    if (__builtin_expect(!self->values_in_place, 1))
+        return shmq_py_bytes(view->value, view->value_bytes, jobs, count);
+    if (view->value_bytes > 0)
+        value = shmq_view_in_place(self, view->value, (uint32_t)view->value_bytes);
+    if (value || PyErr_Occurred() || !(value = shmq_py_bytes(view->value, view->value_bytes, jobs, count)))
+        return value;
+    PyObject *copy = PyMemoryView_FromObject(value);
+    Py_DECREF(value);
+    return copy;
+}
+
 /* A record with its bytes still to be copied. Its headers are raw bytes until then. */
 static RecordObject *start_record(ReaderObject *self, const struct shmq_view *view, struct shmq_copy_job *jobs,
                                   size_t *count) {
     RecordObject *record = shmq_record_new(self->partition->topic, self->partition->number, view);
     if (!record)
         return NULL;
-    if ((view->value_bytes >= 0 && !(record->value = shmq_py_bytes(view->value, view->value_bytes, jobs, count))) ||
+    if ((view->value_bytes >= 0 && !(record->value = make_value(self, view, jobs, count))) ||
         (view->key_bytes >= 0 && !(record->key = shmq_py_bytes(view->key, view->key_bytes, jobs, count))) ||
         (view->headers_bytes > 0 && !(record->headers = shmq_py_bytes(view->headers, view->headers_bytes, jobs, count))))
         Py_CLEAR(record);
@@ -287,6 +300,7 @@ static PyMethodDef reader_methods[] = {
 static PyMemberDef reader_members[] = {
     {"unset", Py_T_BOOL_COMPAT, offsetof(ReaderObject, unset), 0, "It has no place yet: poll() asks _on_out_of_range()."},
     {"paused", Py_T_BOOL_COMPAT, offsetof(ReaderObject, paused), 0, "poll() passes it by."},
+    {"item_bytes", T_ULONGLONG, offsetof(ReaderObject, item_bytes), 0, "Of the items that _poll_items() reads; 0: any."},
     {"key", Py_T_OBJECT_COMPAT, offsetof(ReaderObject, key), READONLY, "The TopicPartition."},
     {NULL, 0, 0, 0, NULL}};
 

@@ -9,6 +9,7 @@ static const char *const FIELDS[] = {"topic",    "partition", "leader_epoch", "o
                                      "value",    "headers",   "checksum",     "serialized_key_size",
                                      "serialized_value_size", "serialized_header_size"};
 #define FIELD_COUNT 13
+#define VALUE 7
 
 RecordObject *shmq_record_new(PyObject *topic, int partition, const struct shmq_view *view) {
     RecordObject *self = PyObject_GC_New(RecordObject, &RecordType);
@@ -213,7 +214,15 @@ static PyObject *record_repr(PyObject *self) {
 }
 
 static PyObject *record_reduce(PyObject *self, PyObject *Py_UNUSED(ignored)) {
-    PyObject *tuple = as_tuple(self);
+    PyObject *tuple = as_tuple(self), *bytes;
+    if (tuple && PyMemoryView_Check(PyTuple_GET_ITEM(tuple, VALUE))) { /* a view does not leave its process */
+        if ((bytes = PyBytes_FromObject(PyTuple_GET_ITEM(tuple, VALUE)))) {
+            Py_DECREF(PyTuple_GET_ITEM(tuple, VALUE));
+            PyTuple_SET_ITEM(tuple, VALUE, bytes);
+        } else {
+            Py_CLEAR(tuple);
+        }
+    }
     return tuple ? Py_BuildValue("(ON)", (PyObject *)&RecordType, tuple) : NULL;
 }
 

@@ -147,3 +147,65 @@ PyObject *shmq_taken_first(ConsumerObject *self, PyObject *reader) {
     }
     Py_RETURN_NONE;
 }
+
+/* How many taken records, from `first` on, are this reader's, follow each other and have values of one size; fills in their
+ * bytes. -1 with an exception set. */
+static Py_ssize_t measure(ConsumerObject *self, const ReaderObject *reader, Py_ssize_t first, uint32_t most, Py_ssize_t *bytes) {
+    Py_ssize_t index = first;
+    int64_t offset = ((RecordObject *)PyList_GET_ITEM(self->taken, first))->offset;
+    for (; index < count_of(self) && index - first < (Py_ssize_t)most; index++) {
+        RecordObject *record = (RecordObject *)PyList_GET_ITEM(self->taken, index);
+        Py_buffer buffer;
+        if (!is_of(record, reader) || record->offset != offset + (index - first))
+            break;
+        bool has_bytes = record->value && PyObject_CheckBuffer(record->value);
+        if (has_bytes && PyObject_GetBuffer(record->value, &buffer, PyBUF_SIMPLE) < 0)
+            return -1;
+        Py_ssize_t length = has_bytes ? buffer.len : 0;
+        if (has_bytes)
+            PyBuffer_Release(&buffer);
+        bool fits = length && (!reader->item_bytes || (uint64_t)length == reader->item_bytes);
+        if (index == first && !fits)
+            return shmq_raise_not_items(reader, (uint64_t)record->offset, (uint64_t)length), -1;
+        if (index == first)
+            *bytes = length;
+        if (!fits || length != *bytes)
+            break;
+    }
+    return index - first;
+}
+
+static int fill(ConsumerObject *self, Py_ssize_t first, Py_ssize_t count, PyObject *timestamps, PyObject *keys, uint8_t *to) {
+    for (Py_ssize_t index = 0; index < count; index++) {
+        RecordObject *record = (RecordObject *)PyList_GET_ITEM(self->taken, first + index);
+        Py_buffer buffer;
+        if (PyObject_GetBuffer(record->value, &buffer, PyBUF_SIMPLE) < 0)
+            return -1;
+        memcpy(to, buffer.buf, (size_t)buffer.len);
+        to += buffer.len;
+        PyBuffer_Release(&buffer);
+        memcpy(PyBytes_AS_STRING(timestamps) + 8 * index, &record->timestamp_ms, 8);
+        PyList_SET_ITEM(keys, index, Py_NewRef(record->key ? record->key : Py_None));
+    }
+    return PyList_SetSlice(self->taken, first, first + count, NULL);
+}
+
+PyObject *shmq_taken_items(ConsumerObject *self, ReaderObject *reader, uint32_t most) {
+    Py_ssize_t first = self->given_out, bytes = 0;
+    while (first < count_of(self) && !is_of((RecordObject *)PyList_GET_ITEM(self->taken, first), reader))
+        first++;
+    if (first >= count_of(self))
+        return NULL;
+    Py_ssize_t count = measure(self, reader, first, most, &bytes);
+    PyObject *timestamps = count > 0 ? PyBytes_FromStringAndSize(NULL, 8 * count) : NULL;
+    PyObject *keys = timestamps ? PyList_New(count) : NULL, *items = NULL;
+    uint8_t *to;
+    if (keys)
+        items = shmq_items_of((uint64_t)((RecordObject *)PyList_GET_ITEM(self->taken, first))->offset, (uint32_t)count,
+                              (uint32_t)bytes, timestamps, keys, &to);
+    if (items && fill(self, first, count, timestamps, keys, to) < 0)
+        Py_CLEAR(items);
+    Py_XDECREF(timestamps);
+    Py_XDECREF(keys);
+    return items;
+}

@@ -38,7 +38,7 @@ void shmq_reader_stand_at(struct shmq_reader *reader, uint32_t index, uint64_t b
     reader->next_offset = reader->aborted_from = reader->segment.base_offset + shmq_word_count(before);
 }
 
-static int fail_corrupt(struct shmq_reader *reader, const char *what, uint64_t pos) {
+int shmq_reader_fail_corrupt(struct shmq_reader *reader, const char *what, uint64_t pos) {
     struct shmq_segment *segment = &reader->segment;
     shmq_segment_path(reader->partition, segment->seq, segment->journal.incarnation, reader->fail.path);
     reader->fail.pos = pos;
@@ -50,13 +50,12 @@ static uint64_t word_pos(uint32_t index) {
     return SHMQ_PAGE_BYTES + 8 * (uint64_t)index;
 }
 
-/* Look at the word under the reader and enter its batch, stepping over aborted ones. */
-static int enter_batch(struct shmq_reader *reader) {
+int shmq_reader_enter(struct shmq_reader *reader) {
     for (;;) {
         struct shmq_entry entry;
         int result = shmq_journal_read(&reader->segment.journal, reader->index, reader->before, &entry);
         if (result == SHMQ_E_CORRUPT)
-            return fail_corrupt(reader, "a journal word breaks the format", word_pos(reader->index));
+            return shmq_reader_fail_corrupt(reader, "a journal word breaks the format", word_pos(reader->index));
         if (result == SHMQ_PENDING && reader->blocked_word != entry.word) {
             reader->blocked_word = entry.word;
             reader->blocked_since_ns = reader->asked_ns = 0;
@@ -73,9 +72,9 @@ static int enter_batch(struct shmq_reader *reader) {
         }
         const char *what;
         if (shmq_batch_open(&reader->segment, &entry, reader->check_crc, &reader->cursor, &what) != SHMQ_OK)
-            return fail_corrupt(reader, what,
-                                (uint64_t)(reader->segment.data - (uint8_t *)reader->segment.header) +
-                                    (uint64_t)entry.start_pos * SHMQ_UNIT_BYTES);
+            return shmq_reader_fail_corrupt(reader, what,
+                                            (uint64_t)(reader->segment.data - (uint8_t *)reader->segment.header) +
+                                                (uint64_t)entry.start_pos * SHMQ_UNIT_BYTES);
         reader->in_batch = true;
         reader->word = entry.word;
         return SHMQ_OK;
@@ -95,7 +94,7 @@ static int step(struct shmq_reader *reader, struct shmq_view *view) {
         return result;
     reader->in_batch = false;
     if (result == SHMQ_E_CORRUPT)
-        return fail_corrupt(reader, what, (uint64_t)(reader->cursor.payload - (uint8_t *)reader->segment.header));
+        return shmq_reader_fail_corrupt(reader, what, (uint64_t)(reader->cursor.payload - (uint8_t *)reader->segment.header));
     reader->before = reader->word;
     reader->index++;
     return result;
@@ -103,7 +102,7 @@ static int step(struct shmq_reader *reader, struct shmq_view *view) {
 
 int shmq_reader_next(struct shmq_reader *reader, struct shmq_view *view) {
     for (;;) {
-        int result = reader->in_batch ? SHMQ_OK : enter_batch(reader);
+        int result = reader->in_batch ? SHMQ_OK : shmq_reader_enter(reader);
         if (result != SHMQ_OK)
             return result;
         result = step(reader, view);
@@ -118,18 +117,33 @@ static int check_start(struct shmq_reader *reader) {
     if (__builtin_expect(reader->next_offset >= start, 1))
         return SHMQ_OK;
     if (!reader->in_batch)
-        enter_batch(reader);
+        shmq_reader_enter(reader);
     return reader->next_offset < start ? SHMQ_E_OUT_OF_RANGE : SHMQ_OK;
 }
 
 struct fetch {
     struct shmq_reader *reader;
-    struct shmq_view *views;
+    struct shmq_view *views; /* NULL: pieces are wanted */
     uint32_t most, count;
     uint64_t most_bytes, bytes;
+    struct shmq_run *run;
     bool wake;
     uint64_t woken[SHMQ_MAX_SLOTS / 64];
 };
+
+static int fetch_views(struct fetch *fetch) {
+    struct shmq_reader *reader = fetch->reader;
+    int result = SHMQ_OK;
+    while (fetch->count < fetch->most && (fetch->count == 0 || fetch->bytes < fetch->most_bytes)) {
+        struct shmq_view *view = &fetch->views[fetch->count];
+        if ((result = shmq_reader_next(reader, view)) != SHMQ_OK)
+            break;
+        fetch->bytes += shmq_view_bytes(view);
+        reader->next_offset = reader->aborted_from = view->offset + 1;
+        fetch->count++;
+    }
+    return result;
+}
 
 static int fetch_guarded(void *argument) {
     struct fetch *fetch = argument;
@@ -139,14 +153,10 @@ static int fetch_guarded(void *argument) {
     int result = check_start(reader);
     if (result != SHMQ_OK)
         return result;
-    while (fetch->count < fetch->most && (fetch->count == 0 || fetch->bytes < fetch->most_bytes)) {
-        struct shmq_view *view = &fetch->views[fetch->count];
-        if ((result = shmq_reader_next(reader, view)) != SHMQ_OK)
-            break;
-        fetch->bytes += shmq_view_bytes(view);
-        reader->next_offset = reader->aborted_from = view->offset + 1;
-        fetch->count++;
-    }
+    if (__builtin_expect(fetch->views != NULL, 1))
+        result = fetch_views(fetch);
+    else
+        result = shmq_reader_take_run(reader, fetch->run, &fetch->count);
     if (reader->registration.entry >= 0)
         reader->evicted = shmq_readers_move(reader->partition, &reader->registration, reader->next_offset,
                                             reader->segment.seq, &fetch->wake, fetch->woken) != SHMQ_OK;
@@ -202,20 +212,15 @@ int shmq_reader_pass_by(struct shmq_reader *reader) {
     return result;
 }
 
-int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint32_t most, uint64_t most_bytes,
-                      uint32_t *count) {
-    struct fetch fetch; /* member by member: `woken` needs no zeros */
-    fetch.reader = reader;
-    fetch.views = views;
-    fetch.most = most;
-    fetch.most_bytes = most_bytes;
-    fetch.count = 0;
-    fetch.bytes = 0;
-    fetch.wake = false;
+static int fetch_all(struct fetch *fetch, uint32_t *count) {
+    struct shmq_reader *reader = fetch->reader;
+    fetch->count = 0;
+    fetch->bytes = 0;
+    fetch->wake = false;
     int result = SHMQ_SEALED;
     do {
         if (reader->segment.header)
-            result = shmq_guarded(fetch_guarded, &fetch, &reader->fail, reader->partition->directory);
+            result = shmq_guarded(fetch_guarded, fetch, &reader->fail, reader->partition->directory);
         if (result == SHMQ_E_OUT_OF_RANGE)
             result = fail_deleted(reader);
         if (result != SHMQ_SEALED)
@@ -224,15 +229,33 @@ int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint3
         if (result == SHMQ_E_OUT_OF_RANGE)
             result = shmq_reader_pass_by(reader);
     } while (result == SHMQ_OK);
-    if (fetch.wake)
-        shmq_doorbell_ring_all(reader->partition->process, fetch.woken);
+    if (fetch->wake)
+        shmq_doorbell_ring_all(reader->partition->process, fetch->woken);
     if (__builtin_expect(reader->evicted, 0)) {
         int again = shmq_reader_register_anew(reader);
-        result = again == SHMQ_OK || fetch.count ? result : again; /* if it failed, the next fetch tries it again */
+        result = again == SHMQ_OK || fetch->count ? result : again; /* if it failed, the next fetch tries it again */
     }
-    *count = fetch.count;
+    *count = fetch->count;
     reader->fail.wanted = reader->next_offset;
     return result;
+}
+
+int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint32_t most, uint64_t most_bytes,
+                      uint32_t *count) {
+    struct fetch fetch; /* member by member: `woken` needs no zeros */
+    fetch.reader = reader;
+    fetch.views = views;
+    fetch.most = most;
+    fetch.most_bytes = most_bytes;
+    return fetch_all(&fetch, count);
+}
+
+int shmq_reader_fetch_run(struct shmq_reader *reader, struct shmq_run *run) {
+    struct fetch fetch;
+    fetch.reader = reader;
+    fetch.views = NULL;
+    fetch.run = run;
+    return fetch_all(&fetch, &run->pieces);
 }
 
 struct news {

@@ -56,6 +56,29 @@ int shmq_reader_bounds(struct shmq_reader *reader, uint64_t *begin, uint64_t *en
 int shmq_reader_fetch(struct shmq_reader *reader, struct shmq_view *views, uint32_t most, uint64_t most_bytes,
                       uint32_t *count);
 
+/* Items that lie at equal distances in one segment: some of one batch, or the only ones of several batches whose offsets
+ * follow each other, a piece each. */
+#define SHMQ_RUN_PIECES 256u
+struct shmq_run {
+    uint64_t item_bytes; /* of each item; 0: any */
+    uint32_t most;       /* items */
+    uint32_t pieces;     /* filled in, as all below: 0 unless OK */
+    uint32_t count;      /* items */
+    uint64_t stride;     /* bytes from one to the next */
+    struct shmq_piece piece[SHMQ_RUN_PIECES];
+};
+
+/* The next items, as shmq_reader_fetch(). NO_FIT: the next record is no item, or not one of `item_bytes`; the reader stands
+ * before it, and `fail.limit` are its bytes, 0 if they are not known. */
+int shmq_reader_fetch_run(struct shmq_reader *reader, struct shmq_run *run);
+
+/* ---- Between reader.c and run.c. Under guard. ---- */
+
+/* Look at the word under the reader and enter its batch, stepping over aborted ones and reservations. */
+int shmq_reader_enter(struct shmq_reader *reader);
+int shmq_reader_fail_corrupt(struct shmq_reader *reader, const char *what, uint64_t pos);
+int shmq_reader_take_run(struct shmq_reader *reader, struct shmq_run *run, uint32_t *pieces);
+
 /* The next record of the mapped segment, with all of it unread; `next_offset` is the caller's to move behind it, but aborted
  * claims are stepped over. NOTHING, PENDING, or SEALED: shmq_reader_follow(). Under guard. */
 int shmq_reader_next(struct shmq_reader *reader, struct shmq_view *view);

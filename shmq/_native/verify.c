@@ -26,6 +26,12 @@ static int broken(struct check *check, uint64_t pos, const char *what) {
     return shmq_fail(check->fail, SHMQ_E_CORRUPT, check->fail->path, "%s", what);
 }
 
+static bool is_reserved(struct check *check, const struct shmq_batch_cursor *cursor) {
+    uint64_t unit = (uint64_t)(cursor->items - check->segment.data) / SHMQ_UNIT_BYTES;
+    uint64_t units = shmq_batch_units((uint64_t)cursor->header.count * cursor->item_bytes);
+    return shmq_journal_is_reserved(&check->segment.journal, (uint32_t)unit, (uint32_t)(unit + units));
+}
+
 static int check_batch(struct check *check, const struct shmq_entry *entry) {
     struct shmq_batch_cursor cursor;
     struct shmq_view view;
@@ -34,6 +40,10 @@ static int check_batch(struct check *check, const struct shmq_entry *entry) {
     while (result == SHMQ_OK && (result = shmq_batch_next(&cursor, &view, &what)) == SHMQ_OK)
         if (view.timestamp_ms >= 0 && (uint64_t)view.timestamp_ms + 1 > check->max_timestamp)
             check->max_timestamp = (uint64_t)view.timestamp_ms + 1;
+    if (result == SHMQ_NOTHING && cursor.header.kind == SHMQ_KIND_REFERENCE && !is_reserved(check, &cursor)) {
+        what = "the items of a reference do not lie in units that were reserved for them";
+        result = SHMQ_E_CORRUPT;
+    }
     if (result == SHMQ_NOTHING)
         return SHMQ_OK;
     uint64_t data_pos = (uint64_t)(check->segment.data - (uint8_t *)check->segment.header);
@@ -41,6 +51,8 @@ static int check_batch(struct check *check, const struct shmq_entry *entry) {
 }
 
 static int count_entry(struct check *check, int result, const struct shmq_entry *entry) {
+    if (shmq_word_state(entry->word) == SHMQ_RESERVED)
+        return check->census->reserved++, SHMQ_OK;
     check->census->batches++;
     check->census->claimed += result == SHMQ_PENDING;
     check->census->aborted += result == SHMQ_LOST;

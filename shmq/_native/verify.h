@@ -6,6 +6,7 @@
 
 struct shmq_census {
     uint64_t segments, bytes, batches, records, claimed, aborted; /* bytes: of the spare, too */
+    uint64_t reserved; /* ranges without records; they are no batches */
     uint64_t spares;
 };
 

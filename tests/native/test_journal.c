@@ -196,14 +196,57 @@ static void a_reader_is_told_what_each_word_is(void) {
     free(journal.words);
 }
 
+static void a_reservation_takes_units_and_no_offsets(void) {
+    struct shmq_journal journal = new_journal(8, 100);
+    struct shmq_entry entry;
+    struct shmq_claim reserved;
+    commit_one(&journal, 2, 3);
+
+    CHECK_EQUAL(shmq_journal_reserve(&journal, OWNER, 10, &reserved), SHMQ_OK);
+    struct shmq_claim behind = claim_ok(&journal, 1, 1);
+
+    CHECK(reserved.index == 1 && reserved.start_pos == 2 && reserved.first_count == 3);
+    CHECK_EQUAL(reserved.word, shmq_word(SHMQ_RESERVED, OWNER, 12, 3));
+    CHECK(behind.index == 2 && behind.start_pos == 12 && behind.first_count == 3);
+    CHECK_EQUAL(shmq_journal_read(&journal, 1, journal.words[0].raw, &entry), SHMQ_LOST);
+    CHECK(entry.start_pos == 2 && entry.end_pos == 12 && entry.first_count == 3 && entry.end_count == 3);
+    CHECK_EQUAL(shmq_journal_find(&journal, 2), 0);
+    CHECK_EQUAL(shmq_journal_find(&journal, 3), 2);
+    CHECK(shmq_journal_is_reserved(&journal, 2, 12) && shmq_journal_is_reserved(&journal, 3, 4));
+    CHECK(!shmq_journal_is_reserved(&journal, 1, 4) && !shmq_journal_is_reserved(&journal, 2, 13));
+    CHECK(!shmq_journal_is_reserved(&journal, 12, 13) && !shmq_journal_is_reserved(&journal, 50, 51));
+    free(journal.words);
+}
+
+static void a_reservation_leaves_a_word_and_a_unit_for_the_batch_that_names_it(void) {
+    struct shmq_journal journal = new_journal(3, 10), longer = new_journal(8, 10);
+    struct shmq_claim claim;
+    uint32_t end_count;
+
+    CHECK_EQUAL(shmq_journal_reserve(&longer, OWNER, 10, &claim), SHMQ_NO_FIT);
+    CHECK_EQUAL(shmq_journal_reserve(&longer, OWNER, UINT32_MAX, &claim), SHMQ_NO_FIT);
+    CHECK_EQUAL(shmq_journal_reserve(&longer, OWNER, 9, &claim), SHMQ_OK);
+    commit_one(&longer, 1, 1);
+    CHECK_EQUAL(shmq_journal_reserve(&journal, OWNER, 1, &claim), SHMQ_OK);
+    CHECK_EQUAL(shmq_journal_reserve(&journal, OWNER, 1, &claim), SHMQ_NO_FIT);
+    CHECK_EQUAL(shmq_journal_seal(&journal, &end_count), SHMQ_OK);
+    CHECK_EQUAL(end_count, 0);
+    CHECK_EQUAL(shmq_journal_reserve(&journal, OWNER, 1, &claim), SHMQ_SEALED);
+    CHECK_EQUAL(shmq_journal_find(&journal, 0), 1);
+    free(journal.words);
+    free(longer.words);
+}
+
 static void calls_for_another_incarnation_change_nothing(void) {
     struct shmq_journal journal = new_journal(4, 10), stale = journal;
     stale.incarnation = 41;
     uint32_t end_count;
     struct shmq_entry entry;
+    struct shmq_claim claim;
 
     CHECK_EQUAL(claim_fails(&stale, 1, 1), SHMQ_E_CORRUPT);
     CHECK_EQUAL(shmq_journal_seal(&stale, &end_count), SHMQ_E_CORRUPT);
+    CHECK_EQUAL(shmq_journal_reserve(&stale, 1, 1, &claim), SHMQ_E_CORRUPT);
     CHECK_EQUAL(shmq_journal_read(&stale, 0, 0, &entry), SHMQ_E_CORRUPT);
     commit_one(&journal, 1, 1);
     CHECK_EQUAL(claim_fails(&stale, 1, 1), SHMQ_E_CORRUPT);
@@ -220,4 +263,6 @@ TESTS(TEST(words_keep_what_is_put_into_them), TEST(claims_follow_each_other_with
       TEST(units_fit_exactly_or_not_at_all), TEST(counts_fit_exactly_or_not_at_all),
       TEST(either_the_claimer_or_the_healer_wins), TEST(a_journal_that_lags_behind_finds_the_end),
       TEST(a_record_is_found_by_its_count), TEST(a_reader_is_told_what_each_word_is),
+      TEST(a_reservation_takes_units_and_no_offsets),
+      TEST(a_reservation_leaves_a_word_and_a_unit_for_the_batch_that_names_it),
       TEST(calls_for_another_incarnation_change_nothing));

@@ -39,7 +39,7 @@ static void a_reader_refuses_each_kind_of_broken_word(void) {
     CHECK_EQUAL(read_at(committed(UNITS, SHMQ_MAX_COUNT), 1, before), SHMQ_OK);
 
     for (uint64_t state = 0; state < 8; state++)
-        if (state == 0 || state > SHMQ_SEAL)
+        if (state == 0 || state >= SHMQ_RESERVED)
             CHECK_EQUAL(read_at(shmq_word_with_state(committed(5, 4), (enum shmq_state)state), 1, before),
                         SHMQ_E_CORRUPT);
     for (enum shmq_state state = SHMQ_CLAIMED; state <= SHMQ_ABORTED; state++) {
@@ -50,6 +50,11 @@ static void a_reader_refuses_each_kind_of_broken_word(void) {
         CHECK_EQUAL(read_at(shmq_word(state, 1, 5, 2), 1, before), SHMQ_E_CORRUPT);         /* backwards */
         CHECK_EQUAL(read_at(shmq_word(state, 1, 5, 4), LENGTH - 1, before), SHMQ_E_CORRUPT); /* where SEALED belongs */
     }
+    CHECK_EQUAL(read_at(shmq_word(SHMQ_RESERVED, 1, 5, 3), 1, before), SHMQ_LOST);
+    CHECK_EQUAL(read_at(shmq_word(SHMQ_RESERVED, 1, 4, 3), 1, before), SHMQ_E_CORRUPT);         /* no units */
+    CHECK_EQUAL(read_at(shmq_word(SHMQ_RESERVED, 1, UNITS + 1, 3), 1, before), SHMQ_E_CORRUPT); /* beyond the data */
+    CHECK_EQUAL(read_at(shmq_word(SHMQ_RESERVED, 1, 5, 4), 1, before), SHMQ_E_CORRUPT);         /* a record */
+    CHECK_EQUAL(read_at(shmq_word(SHMQ_RESERVED, 1, 5, 3), LENGTH - 1, before), SHMQ_E_CORRUPT); /* where SEALED belongs */
     CHECK_EQUAL(read_at(shmq_word(SHMQ_SEAL, 0, 4, 3), LENGTH - 1, before), SHMQ_SEALED);
     CHECK_EQUAL(read_at(shmq_word(SHMQ_SEAL, 0, 5, 3), 1, before), SHMQ_E_CORRUPT);
     CHECK_EQUAL(read_at(shmq_word(SHMQ_SEAL, 0, 4, 4), 1, before), SHMQ_E_CORRUPT);
@@ -135,6 +140,11 @@ static void use_everything(struct shmq_journal *journal, uint64_t *seed) {
     CHECK(claim.index <= journal->length);
     if (result == SHMQ_OK)
         check_claim(journal, &claim, units);
+    result = shmq_journal_reserve(journal, 1, units, &claim);
+    CHECK(result == SHMQ_OK || result == SHMQ_NO_FIT || result == SHMQ_SEALED || result == SHMQ_E_CORRUPT);
+    if (result == SHMQ_OK)
+        check_claim(journal, &claim, units);
+    shmq_journal_is_reserved(journal, (uint32_t)(random >> 16), (uint32_t)(random >> 20));
     result = shmq_journal_seal(journal, &end_count);
     CHECK(result == SHMQ_OK || result == SHMQ_SEALED || result == SHMQ_E_CORRUPT);
 }

@@ -5,11 +5,28 @@
 static struct {
     struct ledger_entry entries[LEDGER_ENTRIES];
     uint8_t next_batch[LEDGER_OWNERS]; /* that the reader may get from each */
+    struct {
+        uint8_t start_pos, end_pos;
+    } reserved[LEDGER_OWNERS];
 } ledger;
 
 void ledger_begin(void) {
     memset(&ledger, 0, sizeof(ledger));
     model_ghost(&ledger, sizeof(ledger));
+}
+
+void ledger_reserved(unsigned owner, const struct shmq_claim *claim) {
+    uint32_t start_pos = claim->start_pos, end_pos = shmq_word_pos(claim->word);
+    for (unsigned other = 0; other < LEDGER_OWNERS; other++)
+        MODEL_CHECK(ledger.reserved[other].end_pos <= start_pos || end_pos <= ledger.reserved[other].start_pos, "overlap",
+                    other, owner);
+    for (unsigned other = 0; other < LEDGER_ENTRIES; other++) {
+        const struct ledger_entry *that = &ledger.entries[other];
+        bool apart = that->end_pos <= start_pos || end_pos <= that->start_pos;
+        MODEL_CHECK(apart || that->state == LEDGER_NONE || that->file, "overlap", other, owner);
+    }
+    ledger.reserved[owner].start_pos = (uint8_t)start_pos;
+    ledger.reserved[owner].end_pos = (uint8_t)end_pos;
 }
 
 void ledger_claimed(unsigned number, unsigned file, uint64_t base_offset, const struct shmq_claim *claim) {
@@ -30,6 +47,9 @@ void ledger_claimed(unsigned number, unsigned file, uint64_t base_offset, const 
         apart = that->end_pos <= entry->start_pos || entry->end_pos <= that->start_pos;
         MODEL_CHECK(apart || that->file != entry->file, "overlap", other, number);
     }
+    for (unsigned owner = 0; owner < LEDGER_OWNERS && file == 0; owner++)
+        MODEL_CHECK(ledger.reserved[owner].end_pos <= entry->start_pos || entry->end_pos <= ledger.reserved[owner].start_pos,
+                    "overlap", owner, number);
 }
 
 void ledger_acknowledged(unsigned number) {

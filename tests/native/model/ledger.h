@@ -1,7 +1,7 @@
 /* What really happened, kept beside the log as ghost state: every claim, what became of it, and what the reader got.
  *
  * PROPERTIES, by the name that a failure shows:
- *   overlap      two claims share bytes or offsets, or a claim does not begin where the log ended
+ *   overlap      two claims, or a claim and a reservation, share bytes or offsets
  *   torn         the reader got a payload that is not one batch, whole
  *   never-sent   the reader got a batch that nobody claimed there
  *   aborted-read the reader got a batch whose producer was told LOST
@@ -38,6 +38,8 @@ static inline uint64_t ledger_payload(unsigned number) {
     return number + 1;
 }
 
+/* A reservation in file 0: at most one of each owner. */
+void ledger_reserved(unsigned owner, const struct shmq_claim *claim);
 void ledger_claimed(unsigned number, unsigned file, uint64_t base_offset, const struct shmq_claim *claim);
 void ledger_acknowledged(unsigned number);
 void ledger_lost(unsigned number);

@@ -27,7 +27,7 @@ static const char *const names[] = {
 };
 
 static void print_journal_word(uint64_t value) {
-    static const char *const states[] = {"?0", "EMPTY", "CLAIMED", "COMMITTED", "ABORTED", "SEALED", "?6", "?7"};
+    static const char *const states[] = {"?0", "EMPTY", "CLAIMED", "COMMITTED", "ABORTED", "SEALED", "RESERVED", "?7"};
     printf("%s(", states[shmq_word_state(value)]);
     if (shmq_word_state(value) == SHMQ_EMPTY)
         printf("%" PRIu64 ")", value >> 3);
