@@ -288,7 +288,8 @@ class Positions(_native.ConsumerCore):
                 reader.unset = True
             else:
                 self._to_edge(reader, self.config.auto_offset_reset)
-            self._item_types[place] = meta.config.item_type
+            item = self._item_types[place] = meta.config.item_type
+            reader.item_bytes = item.item_bytes if item is not None else 0
         except BaseException:
             reader.close()
             raise

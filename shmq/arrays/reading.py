@@ -77,16 +77,15 @@ class ArrayReading(Subscription):
         return item
 
     def _batch(self, place: TopicPartition, found: _native.Items) -> ArrayBatch:
-        """Items of a fixed size as one array over their memory."""
+        """Items of a fixed size as one array over their memory, which it keeps by keeping `found`."""
         import numpy as np
 
         item, count = self._typed(place), found.count
         memory: Any = found
         if found.stride == item.item_bytes:
-            items = np.frombuffer(memory, item.dtype).reshape(count, *item.shape)
+            items = np.ndarray((count, *item.shape), item.dtype, memory)
         else:
-            strides = (found.stride, *item.strides)
-            items = np.ndarray((count, *item.shape), item.dtype, np.frombuffer(memory, np.uint8), 0, strides)
+            items = np.ndarray((count, *item.shape), item.dtype, memory, 0, (found.stride, *item.strides))
         return ArrayBatch(items, found.base_offset, found.timestamps, self._keys_of(place, found.keys), found.in_place)
 
     def _poll_records(self, timeout_ms: float, max_items: int | None) -> dict[TopicPartition, ArrayBatch]:
