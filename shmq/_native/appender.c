@@ -53,7 +53,8 @@ static int check_record(struct shmq_appender *appender, uint64_t largest) {
 
 /* A2, for the batch: a new segment is wanted; would it fit one? ROLL, or E_TOO_LARGE. */
 static int check_batch(struct shmq_appender *appender, uint64_t bytes, uint32_t count) {
-    struct shmq_geometry geometry = shmq_segment_geometry(shmq_options_now(appender->partition).segment_bytes);
+    struct shmq_options options = shmq_options_now(appender->partition);
+    struct shmq_geometry geometry = shmq_segment_geometry(&options);
     uint64_t room = (uint64_t)geometry.data_units * SHMQ_UNIT_BYTES;
     if (bytes <= room && count <= SHMQ_MAX_COUNT)
         return SHMQ_ROLL;
@@ -107,7 +108,7 @@ static uint64_t largest_in(const struct append *append) {
                         : (uint64_t)append->items->item_bytes + append->items->largest_key;
 }
 
-static void write(const struct append *append, bool log_append_time) {
+static void write_batch(const struct append *append, bool log_append_time) {
     const struct shmq_appender *appender = append->appender;
     const struct shmq_segment *segment = &appender->segment;
     const struct shmq_claim *claim = &append->claim;
@@ -118,6 +119,14 @@ static void write(const struct append *append, bool log_append_time) {
         shmq_batch_write(data, append->rows, append->count, append->bytes, appender->attempt, attributes, segment->crc, seed);
     else
         shmq_items_write(data, append->items, append->bytes, appender->attempt, attributes, segment->crc, seed);
+}
+
+/* Is the segment that was appended to last no part of the log any more? */
+static bool was_retired(const struct shmq_appender *appender) {
+    uint64_t incarnation;
+    const struct shmq_segment *segment = &appender->segment;
+    return shmq_ring_look(&appender->partition->ring, segment->seq, &incarnation) != SHMQ_SEQ_LIVE ||
+           incarnation != segment->journal.incarnation;
 }
 
 static int append_guarded(void *argument) {
@@ -143,6 +152,8 @@ static int append_guarded(void *argument) {
     uint64_t units = shmq_batch_units(append->bytes); /* more than 32 bits if a length is out of range: no fit */
     result = shmq_journal_claim_within(&segment->journal, appender->partition->process->owner,
                                        units <= UINT32_MAX ? (uint32_t)units : UINT32_MAX, append->count, most_count, claim);
+    if (__builtin_expect(result != SHMQ_OK, 0) && was_retired(appender))
+        result = SHMQ_SEALED; /* what the journal said may be of another segment in the same memory */
     if (result == SHMQ_E_CORRUPT) {
         appender->fail.pos = SHMQ_PAGE_BYTES + 8 * (uint64_t)claim->index;
         return result;
@@ -160,7 +171,7 @@ static int append_guarded(void *argument) {
     append->appended->timestamp_ms = append->rows ? append->rows->timestamp_ms : append->items->timestamp_ms;
     append->claimed = true;
     __atomic_signal_fence(__ATOMIC_SEQ_CST); /* for give_up(): a fault may end the copy */
-    write(append, log_append_time);
+    write_batch(append, log_append_time);
     SHMQ_FAULT("append.copied");
     result = shmq_journal_commit(&segment->journal, claim);
     if (result != SHMQ_OK)
@@ -303,6 +314,7 @@ struct roll {
     uint32_t end_count;
     struct shmq_options options;
     enum shmq_seq_state state;
+    struct shmq_retired retired; /* by us, to make room */
 };
 
 static int look_at_next(void *argument) {
@@ -330,6 +342,8 @@ static int advise(void *argument) {
 static int seal(void *argument) {
     struct roll *roll = argument;
     int result = shmq_journal_seal(&roll->appender->segment.journal, &roll->end_count);
+    if (was_retired(roll->appender))
+        return SHMQ_LOST;
     return result == SHMQ_SEALED ? SHMQ_OK : result;
 }
 
@@ -368,7 +382,7 @@ static int leave_it_to_another(struct roll *roll) {
     }
 }
 
-/* The file of roll->seq, aside: the spare, or one of our own making. */
+/* The file of roll->seq, aside: the spare, the one that was retired for it, or one of our own making. */
 static int make_file(struct roll *roll, uint64_t base_offset, struct shmq_segment *fresh) {
     struct shmq_appender *appender = roll->appender;
     const struct shmq_partition *partition = appender->partition;
@@ -379,18 +393,25 @@ static int make_file(struct roll *roll, uint64_t base_offset, struct shmq_segmen
         roll->incarnation = fresh->journal.incarnation;
     if (result != SHMQ_OK || fresh->header)
         return result;
-    return shmq_segment_create(partition, roll->seq, roll->incarnation, base_offset, roll->options.segment_bytes,
-                               roll->options.crc, fresh, &appender->fail);
+    result = shmq_reuse(partition, &roll->retired, roll->seq, roll->incarnation, base_offset, &roll->options, fresh,
+                        &appender->fail);
+    return result == SHMQ_NOTHING ? shmq_segment_create(partition, roll->seq, roll->incarnation, base_offset,
+                                                        &roll->options, fresh, &appender->fail)
+                                  : result;
 }
 
 /* Prepare the file of roll->seq aside and publish it; the loser of a race removes its own file. */
 static int make_segment(struct roll *roll, uint64_t base_offset) {
     struct shmq_appender *appender = roll->appender;
     struct shmq_partition *partition = appender->partition;
-    int result = leave_it_to_another(roll);
-    if (result != SHMQ_NOTHING)
+    /* Who has a retired file at hand needs no patience with another, who may have none. */
+    int result = roll->retired.some ? shmq_guarded(look_at_next, roll, &appender->fail, partition->directory)
+                                    : leave_it_to_another(roll);
+    if (result != (roll->retired.some ? SHMQ_OK : SHMQ_NOTHING))
         return result;
     result = shmq_guarded(advise, roll, &appender->fail, partition->directory);
+    if (result == SHMQ_LOST && roll->retired.some)
+        result = SHMQ_OK;
     if (result == SHMQ_LOST)
         return SHMQ_OK; /* somebody else began just now: look again */
     struct shmq_segment fresh = {0};
@@ -420,27 +441,38 @@ static int make_segment(struct roll *roll, uint64_t base_offset) {
     return result;
 }
 
+/* Go on behind the mapped segment, which is finished, or begin the log. */
+static int go_on(struct roll *roll, bool begun) {
+    struct shmq_appender *appender = roll->appender;
+    struct shmq_segment *segment = &appender->segment;
+    const struct shmq_partition *partition = appender->partition;
+    if (!begun)
+        return make_segment(roll, 0);
+    roll->seq = segment->seq + 1;
+    int result = shmq_retention_make_room(partition, roll->seq, &appender->only_self, &roll->retired, &appender->fail);
+    if (result != SHMQ_OK)
+        return result;
+    result = shmq_guarded(seal, roll, &appender->fail, partition->directory);
+    if (result == SHMQ_LOST)
+        return SHMQ_OK; /* retired meanwhile: look again */
+    if (result == SHMQ_E_CORRUPT)
+        return fail_corrupt(appender);
+    return result == SHMQ_OK ? make_segment(roll, segment->base_offset + roll->end_count) : result;
+}
+
 int shmq_appender_roll(struct shmq_appender *appender) {
     struct shmq_partition *partition = appender->partition;
     struct shmq_segment *segment = &appender->segment;
     int result = shmq_segment_map_head(partition, segment, &appender->fail);
-    struct roll roll = {.appender = appender};
-    uint64_t base_offset = 0;
-    if (result == SHMQ_OK) {
-        if (segment->journal.incarnation != appender->finished)
-            return SHMQ_OK; /* a newer segment is there already */
-        roll.seq = segment->seq + 1;
-        result = shmq_retention_make_room(partition, roll.seq, &appender->only_self, &appender->fail);
-        if (result != SHMQ_OK)
-            return result;
-        result = shmq_guarded(seal, &roll, &appender->fail, partition->directory);
-        if (result == SHMQ_E_CORRUPT)
-            return fail_corrupt(appender);
-        base_offset = segment->base_offset + roll.end_count;
-    }
+    shmq_segment_unpin(segment);
     if (result != SHMQ_OK && result != SHMQ_NOTHING)
         return result;
-    return make_segment(&roll, base_offset);
+    if (result == SHMQ_OK && segment->journal.incarnation != appender->finished)
+        return SHMQ_OK; /* a newer segment is there already */
+    struct roll roll = {.appender = appender};
+    result = go_on(&roll, result == SHMQ_OK);
+    shmq_reuse_drop(partition, &roll.retired);
+    return result;
 }
 
 void shmq_appender_close(struct shmq_appender *appender) {

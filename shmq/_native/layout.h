@@ -41,7 +41,8 @@
  *                               segment_bytes, retention_bytes, retention_ms, retention (0 delete, 1 consumed),
  *                               max_message_bytes, crc (0, 1), timestamp_type (0 create, 1 log append),
  *                               claim_timeout_ms, deleted (0, 1), start_offset (records below it are deleted; it only
- *                               rises, and never beyond the end of the log), 2 reserved
+ *                               rises, and never beyond the end of the log), reuse (0, 1: segments are made with
+ *                               flag bit 1), item_bytes (no batch has a smaller payload; 0: not known)
  *   192     8  next_incarnation number for the next segment file; rises by one with each
  *   256     8  head_seq         hint: a segment at or before the newest one
  *   320     8  tail_seq         hint: a segment at or before the oldest one
@@ -91,9 +92,9 @@
  *     8     4  version       SHMQ_LAYOUT_VERSION
  *    12     4  incompat      feature bits; an unknown one: refuse
  *    16     4  partition
- *    20     4  flags         bit 0: batches carry a CRC
+ *    20     4  flags         bit 0: batches carry a CRC; bit 1: once retired, the file may be a new segment
  *    24     8  topic_id
- *    32     8  incarnation   this file; never used twice in a partition
+ *    32     8  incarnation   this life of the file; never used twice in a partition
  *    40     8  seq           place in the log
  *    48     8  base_offset   offset of the first record; never changes
  *    56     8  created_ms    since the epoch
@@ -102,7 +103,8 @@
  *    72     8  data_pos      4096 + 8 J, rounded up to a page
  *    80     4  header_crc    CRC32C of bytes 0 to 79
  *   128     8  max_timestamp_ms + 1; 0 while unknown; only written once every claim is settled, always the same value
- *   256   128  reserved      0 (pins, one bit per process slot)
+ *   960     8  tainted       0, or 1: this file is never used again (pins.h); only with flag bit 1
+ *  1024  2048  pins          256 entries: 0, or epoch << 10 | slot of a tenant that has it in use; only with flag bit 1
  *  4096   8 J  journal
  *    data_pos  64 U data     the file ends behind it
  *
@@ -218,7 +220,7 @@
 
 #include "atomic.h"
 
-#define SHMQ_LAYOUT_VERSION 1u
+#define SHMQ_LAYOUT_VERSION 2u
 #define SHMQ_PAGE_BYTES 4096u
 #define SHMQ_UNIT_BYTES 64u
 
@@ -282,7 +284,8 @@ struct shmq_configuration {
     shmq_a64 claim_timeout_ms;
     shmq_a64 deleted;
     shmq_a64 start_offset;
-    shmq_a64 reserved[2];
+    shmq_a64 reuse;
+    shmq_a64 item_bytes;
 };
 
 struct shmq_bitmap {
@@ -412,8 +415,16 @@ enum shmq_spare_state { SHMQ_SPARE_NONE = 0, SHMQ_SPARE_MAKING = 1, SHMQ_SPARE_R
 
 /* Segment file. */
 #define SHMQ_FLAG_CRC 1u
+#define SHMQ_FLAG_REUSE 2u
+#define SHMQ_PINS 256u
 #define SHMQ_MIN_SEGMENT_BYTES (UINT64_C(64) << 10)
 #define SHMQ_MAX_SEGMENT_BYTES (UINT64_C(512) << 20)
+
+struct shmq_pins {
+    shmq_a64 tainted;
+    uint64_t reserved[7];
+    shmq_a64 holders[SHMQ_PINS];
+};
 
 struct shmq_segment_header {
     char magic[8];
@@ -422,7 +433,7 @@ struct shmq_segment_header {
     uint32_t partition;
     uint32_t flags;
     uint64_t topic_id;
-    uint64_t incarnation;
+    shmq_a64 incarnation;
     uint64_t seq;
     uint64_t base_offset;
     uint64_t created_ms;
@@ -432,14 +443,15 @@ struct shmq_segment_header {
     uint32_t header_crc;
     uint32_t reserved0[11];
     shmq_a64 max_timestamp;
-    uint64_t reserved1[15];
-    struct shmq_bitmap pins;
+    uint64_t reserved1[103];
+    struct shmq_pins pins;
 };
 
 _Static_assert(offsetof(struct shmq_segment_header, base_offset) == 48, "file format");
 _Static_assert(offsetof(struct shmq_segment_header, header_crc) == 80, "file format");
 _Static_assert(offsetof(struct shmq_segment_header, max_timestamp) == 128, "file format");
-_Static_assert(offsetof(struct shmq_segment_header, pins) == 256, "file format");
+_Static_assert(offsetof(struct shmq_segment_header, pins.tainted) == 960, "file format");
+_Static_assert(offsetof(struct shmq_segment_header, pins.holders) == 1024, "file format");
 _Static_assert(sizeof(struct shmq_segment_header) <= SHMQ_PAGE_BYTES, "the journal begins on the second page");
 
 /* Journal words. */

@@ -33,6 +33,8 @@ static void store_options(struct shmq_configuration *words, const struct shmq_op
     SHMQ_SHARED("options.crc", shmq_store_relaxed(&words->crc, options->crc));
     SHMQ_SHARED("options.timestamp_type", shmq_store_relaxed(&words->timestamp_type, options->timestamp_type));
     SHMQ_SHARED("options.claim_timeout_ms", shmq_store_relaxed(&words->claim_timeout_ms, options->claim_timeout_ms));
+    SHMQ_SHARED("options.reuse", shmq_store_relaxed(&words->reuse, options->reuse));
+    SHMQ_SHARED("options.item_bytes", shmq_store_relaxed(&words->item_bytes, options->item_bytes));
 }
 
 int shmq_control_create(const char *path, uint64_t topic_id, uint32_t partition, uint32_t ring_slots,
@@ -94,9 +96,10 @@ static int check_control(struct shmq_partition *partition, const char *path, str
 
 int shmq_partition_open(struct shmq_process *process, const char *directory, uint64_t topic_id, uint32_t number,
                         struct shmq_partition **out, struct shmq_fail *fail) {
-    struct shmq_partition *partition = calloc(1, sizeof *partition);
+    struct shmq_partition *partition = calloc(1, sizeof *partition + sizeof *partition->cache);
     if (!partition)
         return shmq_fail_errno(fail, SHMQ_E_STORAGE, directory, "calloc", ENOMEM);
+    partition->cache = (struct shmq_cache *)(partition + 1);
     if (strlen(directory) >= sizeof partition->directory) {
         free(partition);
         return shmq_fail(fail, SHMQ_E_STORAGE, directory, "the partition directory's name is too long");
@@ -126,6 +129,7 @@ int shmq_partition_open(struct shmq_process *process, const char *directory, uin
 }
 
 void shmq_partition_close(struct shmq_partition *partition) {
+    shmq_cache_clear(partition->cache);
     munmap(partition->ring.control, partition->mapped_bytes);
     free(partition);
 }

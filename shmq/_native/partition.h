@@ -3,12 +3,13 @@
 #define SHMQ_PARTITION_H
 
 #include "liveness.h"
+#include "mapping.h"
 #include "ring.h"
 
 /* The configuration words that Python sets, in the order of struct shmq_configuration. */
 struct shmq_options {
     uint64_t segment_bytes, retention_bytes, retention_ms, retention, max_message_bytes, crc, timestamp_type,
-        claim_timeout_ms;
+        claim_timeout_ms, reuse, item_bytes;
 };
 
 struct shmq_partition {
@@ -18,6 +19,7 @@ struct shmq_partition {
     uint32_t number;
     size_t mapped_bytes;
     uint64_t fork_count;
+    struct shmq_cache *cache; /* of segment files, where they are used again */
     char directory[SHMQ_PATH_BYTES - 64];
 };
 

@@ -21,7 +21,7 @@ struct look {
 };
 
 static bool fits(uint64_t word, const struct shmq_options *options) {
-    struct shmq_geometry geometry = shmq_segment_geometry(options->segment_bytes);
+    struct shmq_geometry geometry = shmq_segment_geometry(options);
     return word == shmq_spare_ready(shmq_spare_incarnation(word), geometry.data_units, options->crc);
 }
 
@@ -56,6 +56,7 @@ int shmq_prepare_is_due(const struct shmq_partition *partition, struct shmq_segm
     if (result != SHMQ_NOTHING)
         return result == SHMQ_OK ? SHMQ_NOTHING : result;
     result = shmq_segment_map_head(partition, newest, fail);
+    shmq_segment_unpin(newest);
     return result == SHMQ_OK ? shmq_guarded(is_half_full, &look, fail, partition->directory) : result;
 }
 
@@ -89,36 +90,38 @@ static int find_head(void *argument) {
 }
 
 /* Room for the segment behind the newest one, which is the spare. NOTHING: there is none, or no log yet. */
-static int make_room(const struct shmq_partition *partition, struct shmq_fail *fail) {
+static int make_room(const struct shmq_partition *partition, struct shmq_retired *left, struct shmq_fail *fail) {
     struct look look = {.partition = partition};
     bool only_self;
     int result = shmq_guarded(find_head, &look, fail, partition->directory);
     if (result == SHMQ_OK)
-        result = shmq_retention_make_room(partition, look.next + 1, &only_self, fail);
+        result = shmq_retention_make_room(partition, look.next + 1, &only_self, left, fail);
     return result == SHMQ_FULL ? SHMQ_NOTHING : result;
 }
 
 /* Make the file that look->word, MAKING, announces, and say so. */
-static int make_file(struct look *look, struct shmq_fail *fail) {
+static int make_file(struct look *look, struct shmq_retired *left, struct shmq_fail *fail) {
     const struct shmq_partition *partition = look->partition;
     struct shmq_segment fresh = {0};
-    int result = shmq_segment_create(partition, SHMQ_SPARE_SEQ, shmq_spare_incarnation(look->word), 0,
-                                     look->options.segment_bytes, look->options.crc, &fresh, fail);
+    uint64_t incarnation = shmq_spare_incarnation(look->word);
+    int result = shmq_reuse(partition, left, SHMQ_SPARE_SEQ, incarnation, 0, &look->options, &fresh, fail);
+    if (result == SHMQ_NOTHING)
+        result = shmq_segment_create(partition, SHMQ_SPARE_SEQ, incarnation, 0, &look->options, &fresh, fail);
     if (result != SHMQ_OK)
         return result;
     look->next = shmq_spare_ready(shmq_spare_incarnation(look->word), fresh.journal.data_units, fresh.crc);
     shmq_segment_unmap(&fresh);
-    result = make_room(partition, fail); /* again: others may have rolled meanwhile, without it */
+    result = make_room(partition, left, fail); /* again: others may have rolled meanwhile, without it */
     return result == SHMQ_OK ? shmq_guarded(finish, look, fail, partition->directory) : result;
 }
 
-int shmq_prepare_spare(struct shmq_partition *partition, struct shmq_fail *fail) {
+static int prepare(struct shmq_partition *partition, struct shmq_retired *left, struct shmq_fail *fail) {
     struct look look = {.partition = partition};
     uint64_t incarnation;
     int result = shmq_guarded(look_at_word, &look, fail, partition->directory);
     if (result != SHMQ_NOTHING)
         return result == SHMQ_OK ? SHMQ_NOTHING : result;
-    result = make_room(partition, fail);
+    result = make_room(partition, left, fail);
     if (result == SHMQ_OK)
         result = shmq_segment_number(partition, &incarnation, fail);
     if (result != SHMQ_OK)
@@ -130,7 +133,7 @@ int shmq_prepare_spare(struct shmq_partition *partition, struct shmq_fail *fail)
     if (look.word)
         remove_file(partition, look.word);
     look.word = look.next;
-    result = make_file(&look, fail);
+    result = make_file(&look, left, fail);
     if (result == SHMQ_OK)
         return result;
     struct shmq_fail ignored;
@@ -141,6 +144,13 @@ int shmq_prepare_spare(struct shmq_partition *partition, struct shmq_fail *fail)
     return result < 0 && shmq_guarded(look_at_word, &look, &ignored, partition->directory) == SHMQ_E_DELETED
                ? SHMQ_E_DELETED
                : result;
+}
+
+int shmq_prepare_spare(struct shmq_partition *partition, struct shmq_fail *fail) {
+    struct shmq_retired left = {0};
+    int result = prepare(partition, &left, fail);
+    shmq_reuse_drop(partition, &left);
+    return result;
 }
 
 /* NOTHING: there is none. PENDING: a living process is making it. OK: look->word is the caller's alone, of use or not. */
@@ -175,7 +185,7 @@ int shmq_prepare_take(const struct shmq_partition *partition, uint64_t seq, uint
                                                          &spare, &ignored)
                                       : SHMQ_LOST;
     if (result == SHMQ_OK)
-        result = shmq_segment_adopt(partition, seq, base_offset, options->segment_bytes, options->crc, &spare, &ignored);
+        result = shmq_segment_adopt(partition, seq, base_offset, options, &spare, &ignored);
     if (result == SHMQ_OK) {
         *segment = spare;
         return result;

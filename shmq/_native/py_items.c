@@ -2,10 +2,11 @@
  * A view of one value in place is an Items of one. */
 #include <stdlib.h>
 #include <string.h>
-#include <structmember.h>
 
 #include "guard.h"
 #include "py_core.h"
+
+#include <structmember.h>
 
 #define ALIGNMENT 64u
 

@@ -169,18 +169,18 @@ PyTypeObject ProcessType = {
 
 int shmq_parse_options(PyObject *kwargs, struct shmq_options *options) {
     static char *names[] = {"segment_bytes", "retention_bytes",   "retention_ms", "retention",        "max_message_bytes",
-                            "crc",           "timestamp_type", "claim_timeout_ms", NULL};
-    unsigned long long words[8];
+                            "crc",           "timestamp_type", "claim_timeout_ms", "reuse", "item_bytes", NULL};
+    unsigned long long words[10] = {0};
     long long retention_ms;
     PyObject *empty = PyTuple_New(0);
-    int parsed = empty && PyArg_ParseTupleAndKeywords(empty, kwargs, "$KKLKKKKK:options", names, &words[0], &words[1],
+    int parsed = empty && PyArg_ParseTupleAndKeywords(empty, kwargs, "|$KKLKKKKKKK:options", names, &words[0], &words[1],
                                                       &retention_ms, &words[3], &words[4], &words[5], &words[6],
-                                                      &words[7]);
+                                                      &words[7], &words[8], &words[9]);
     Py_XDECREF(empty);
     if (!parsed)
         return -1;
     *options = (struct shmq_options){words[0], words[1], retention_ms < 0 ? UINT64_MAX : (uint64_t)retention_ms, words[3],
-                                     words[4], words[5], words[6], words[7]};
+                                     words[4], words[5], words[6], words[7], words[8], words[9]};
     return 0;
 }
 

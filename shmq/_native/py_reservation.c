@@ -1,10 +1,11 @@
 /* Reservation: room in the log that its user fills in place, and then publishes as records, or gives up.
  *
  * Its memory stays as it is as long as it is open or a buffer of it lives. Only the process that made it may use it. */
-#include <structmember.h>
 
 #include "files.h"
 #include "py_core.h"
+
+#include <structmember.h>
 
 enum state { OPEN, BUSY, PUBLISHED, CANCELLED };
 

@@ -1,6 +1,8 @@
 /* Records that were read from the log and not yet given out: the rest of iteration's batch, what a poll had read when a
  * signal or wakeup() ended it, and what poll(update_offsets=False) showed. They come before anything else is read, since
  * the log may not hold them any more. */
+#include <string.h>
+
 #include "py_consumer.h"
 
 static Py_ssize_t count_of(const ConsumerObject *self) {

@@ -28,6 +28,8 @@ struct shmq_options shmq_options_now(const struct shmq_partition *partition) {
         .crc = shmq_load_relaxed(&words->crc),
         .timestamp_type = shmq_load_relaxed(&words->timestamp_type),
         .claim_timeout_ms = clamp(shmq_load_relaxed(&words->claim_timeout_ms), 1, 3600000),
+        .reuse = shmq_load_relaxed(&words->reuse) != 0,
+        .item_bytes = clamp(shmq_load_relaxed(&words->item_bytes), 0, SHMQ_MAX_SEGMENT_BYTES / 4),
     };
     return options;
 }
@@ -104,6 +106,7 @@ struct room {
     uint64_t start_offset, retired;
     struct shmq_options options;
     struct shmq_segment next; /* after `seq`, where it matters */
+    struct shmq_retired *left; /* NULL: every file is removed */
     uint64_t lost;
     uint32_t spares;
     bool only_self, ask_again, wake;
@@ -160,11 +163,11 @@ static int retire(struct room *room, struct shmq_fail *fail) {
     if (result != SHMQ_OK)
         return result == SHMQ_LOST ? SHMQ_OK : result;
     room->retired++;
-    char path[SHMQ_PATH_BYTES];
-    shmq_segment_path(room->partition, room->seq, room->incarnation, path);
-    SHMQ_FAULT("segment.unlink.before");
-    unlink(path); /* if it fails the file is an orphan, for shmq_partition_clean() */
-    SHMQ_FAULT("segment.unlink.after");
+    struct shmq_retired file = {true, room->seq, room->incarnation};
+    if (room->left && room->options.reuse && !room->left->some)
+        *room->left = file;
+    else
+        shmq_reuse_drop(room->partition, &file);
     if (room->wake)
         shmq_doorbell_ring_all(room->partition->process, room->woken);
     return SHMQ_OK;
@@ -212,6 +215,7 @@ static int trim(struct room *room, uint32_t more, bool must, struct shmq_fail *f
             if (result == SHMQ_LOST)
                 continue;
         }
+        shmq_segment_unpin(&tail); /* it goes, and its memory may be wanted */
         if (result != SHMQ_OK || (result = retire(room, fail)) != SHMQ_OK)
             break;
     }
@@ -221,8 +225,8 @@ static int trim(struct room *room, uint32_t more, bool must, struct shmq_fail *f
 }
 
 int shmq_retention_make_room(const struct shmq_partition *partition, uint64_t next_seq, bool *only_self,
-                             struct shmq_fail *fail) {
-    struct room room = {.partition = partition, .next_seq = next_seq};
+                             struct shmq_retired *left, struct shmq_fail *fail) {
+    struct room room = {.partition = partition, .next_seq = next_seq, .left = left};
     int result = trim(&room, 1, true, fail);
     *only_self = result == SHMQ_FULL && room.only_self;
     return result;

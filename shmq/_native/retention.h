@@ -2,15 +2,16 @@
 #ifndef SHMQ_RETENTION_H
 #define SHMQ_RETENTION_H
 
-#include "segment.h"
+#include "reuse.h"
 
 /* The topic's options as they are now, brought into their ranges: the file may hold anything. Under guard. */
 struct shmq_options shmq_options_now(const struct shmq_partition *partition);
 
 /* Make room for segment `next_seq`: retire what is deleted or what retention_ms has passed, then the oldest ones until
- * `next_seq` fits retention_bytes. FULL: retention "consumed" keeps every record (`*only_self`: see readers.h). Never the newest one. */
+ * `next_seq` fits retention_bytes. FULL: retention "consumed" keeps every record (`*only_self`: see readers.h). Never the newest one.
+ * One of the files may be left to the caller, whatever the result: for shmq_reuse() or shmq_reuse_drop(). */
 int shmq_retention_make_room(const struct shmq_partition *partition, uint64_t next_seq, bool *only_self,
-                             struct shmq_fail *fail);
+                             struct shmq_retired *left, struct shmq_fail *fail);
 
 /* Without a new segment: retire what is deleted, and with retention "delete" what retention_ms has passed and what does
  * not fit retention_bytes any more. If the newest segment alone is left and all its records have expired, it stays, since

@@ -61,6 +61,7 @@ int shmq_reader_bounds(struct shmq_reader *reader, uint64_t *begin, uint64_t *en
     struct end call = {.segment = &reader->head};
     if (result == SHMQ_OK)
         result = shmq_guarded(find_end, &call, &reader->fail, reader->partition->directory);
+    shmq_segment_unpin(&reader->head); /* or its memory could not be used again until this reader looks once more */
     *end = call.offset;
     uint64_t tail_seq = 0;
     if (result == SHMQ_OK)

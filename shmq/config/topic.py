@@ -203,6 +203,8 @@ class TopicConfig:
             "crc": self.crc,
             "timestamp_type": ("CreateTime", "LogAppendTime").index(self.message_timestamp_type),
             "claim_timeout_ms": self.claim_timeout_ms,
+            # On disk a page that was written back and dropped would be read again before it is overwritten.
+            "reuse": self.storage == "memory",
         }
 
     @classmethod
