@@ -126,6 +126,8 @@ def _described_option(option: Option, config: TopicConfig, include_synonyms: boo
 
 
 def _text(value: object) -> str:
+    if value is None:
+        return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

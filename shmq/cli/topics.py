@@ -200,4 +200,4 @@ def _print_topic(topic: dict[str, Any]) -> None:
         ["partition ", "first offset ", "end offset ", "records ", "segments ", "bytes "],
         rows,
     )
-    click.echo("  " + "  ".join(f"{name}={value}" for name, value in topic["configs"].items()))
+    click.echo("  " + "  ".join(f"{name}={value}" for name, value in topic["configs"].items() if value))

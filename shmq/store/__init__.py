@@ -13,6 +13,7 @@ from .broker import Broker, open_broker
 from .family import Family
 from .gc import GcReport, collect, collect_all, collect_instance
 from .groups import CONSUMER, QUEUE, SHARE, Group, Groups, check_group_name
+from .mapped import Mapped, mapped
 from .meta import TopicMeta
 from .shares import ShareMember, SharePlace, Shares
 from .steps import open_partition
@@ -30,6 +31,7 @@ __all__ = [
     "GcReport",
     "Group",
     "Groups",
+    "Mapped",
     "ShareMember",
     "SharePlace",
     "Shares",
@@ -40,6 +42,7 @@ __all__ = [
     "collect",
     "collect_all",
     "collect_instance",
+    "mapped",
     "open_broker",
     "open_partition",
     "temporary_broker",
