@@ -233,7 +233,6 @@ def test_status_shows_who_holds_what_the_log_has_no_more(broker, views):
 
 
 def test_status_shows_what_is_held_of_a_topic_that_was_deleted(broker, views):
-    view = views[0]
     broker.admin.delete_topics(["t"])
 
     command = [sys.executable, "-m", "shmq", "--broker", broker.address, "status", "--seconds", "0", "--json"]
