@@ -143,11 +143,13 @@ struct rewriting {
     struct shmq_journal *journal; /* to be reset; NULL: it is already */
 };
 
-/* All but the incarnation are for whoever finds this file in the ring; that one is a hint for whoever has it mapped. */
+/* Who has the file mapped from an earlier life looks at what comes before the incarnation, which is the same in each, and at
+ * the incarnation. The rest is for who finds this segment in the ring. */
 static int rewrite(void *argument) {
     struct rewriting *call = argument;
     const size_t before = offsetof(struct shmq_segment_header, incarnation), after = before + sizeof(shmq_a64);
-    memcpy(call->mapped, &call->header, before);
+    if (!call->journal)
+        memcpy(call->mapped, &call->header, before);
     memcpy((char *)call->mapped + after, (char *)&call->header + after, HEADER_BYTES - after);
     /* PAIR max: seen by others only through the CAS that publishes the segment. */
     SHMQ_SHARED("segment.renew_max", shmq_store_relaxed(&call->mapped->max_timestamp, 0));

@@ -242,9 +242,9 @@ class Act:
                     self.tell(f"seen {seen.offset} {seen.name} {seen.index}")
                     count -= 1
 
-    def values(self, count: int) -> list[bytes]:
+    def values(self, count: int, size: int = 0) -> list[bytes]:
         """The next values of "victim"."""
-        return [make_value("victim", self._sent + each) for each in range(count)]
+        return [make_value("victim", self._sent + each, size) for each in range(count)]
 
     def wait_for_go(self) -> None:
         """Wait until the stage lets it go on."""

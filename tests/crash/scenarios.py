@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SEGMENT_BYTES = 65536
 HALF = 20_000  # two values of this size fill a small segment
+ITEM = 100
+BLOCK_MS = 2000
 CLAIM_POINT = "journal.claim.after"
 READERS_WAITING, PRODUCERS_WAITING = 512, 640  # where the bitmaps lie in a control file: layout.h
 
@@ -215,6 +217,57 @@ def _partition(act: Act) -> Iterator[_native.Partition]:
             yield partition
 
 
+def append_items(act: Act) -> None:
+    with _partition(act) as partition:
+        appender = _native.Appender(partition)
+        act.arm()
+        appender.append_items(b"".join(act.values(5, ITEM)), 5, BLOCK_MS, [b"key", None, b"", b"k", b"y"])
+        act.sent(5)
+        act.disarm()
+
+
+def _fill(act: Act, reservation: _native.Reservation, count: int, size: int) -> None:
+    with memoryview(reservation) as room:
+        room[:] = b"".join(act.values(count, size))
+
+
+def reserve_and_publish(act: Act) -> None:
+    with _partition(act) as partition:
+        appender = _native.Appender(partition)
+        act.arm()
+        reservation = appender.reserve(5 * ITEM, 5, BLOCK_MS)
+        _fill(act, reservation, 5, ITEM)
+        reservation.publish(BLOCK_MS)
+        act.sent(5)
+        act.disarm()
+        act.tell(f"copied {reservation.copied}")
+
+
+def reserve_and_cancel(act: Act) -> None:
+    with _partition(act) as partition:
+        appender = _native.Appender(partition)
+        act.arm()
+        reservation = appender.reserve(5 * ITEM, 5, BLOCK_MS)
+        _fill(act, reservation, 5, ITEM)
+        reservation.cancel()
+        act.disarm()
+
+
+def reserve_and_publish_elsewhere(act: Act) -> None:
+    """Others fill the segment while it holds the reservation."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # it may be let go before it waits
+    with _partition(act) as partition:
+        appender = _native.Appender(partition)
+        act.arm()
+        reservation = appender.reserve(HALF, 1, BLOCK_MS)
+        _fill(act, reservation, 1, HALF)
+        act.wait_for_go()
+        reservation.publish(BLOCK_MS)
+        act.sent(1)
+        act.disarm()
+        act.tell(f"copied {reservation.copied}")
+
+
 def prepare_spare(act: Act) -> None:
     with _partition(act) as partition:
         act.arm()
@@ -333,6 +386,13 @@ def read_before_it_does(stage: Stage, topic: str, victim: Victim) -> None:
     victim.go()
 
 
+def fill_its_segment(stage: Stage, topic: str, victim: Victim) -> None:
+    """Let the writer roll once the victim has reserved, and let it go on."""
+    wait_for(lambda: victim.stopped_or_told("waiting for go"), "the victim to reserve")
+    stage.write(topic, 2, HALF)
+    victim.go()
+
+
 def roll_without_it(stage: Stage, topic: str, victim: Victim) -> None:
     """Let the writer roll while the victim is stopped, dead or done."""
     wait_for(lambda: victim.stopped_or_told("made"), "the victim to make a spare")
@@ -365,6 +425,14 @@ SCENARIOS = {
     "append": Scenario(append, watcher_asleep),
     "batch": Scenario(append_batch, watcher_asleep, batch=5),
     "lingering batch": Scenario(append_lingering, batch=5),
+    "items": Scenario(append_items, watcher_asleep, batch=5),
+    "reservation": Scenario(reserve_and_publish, watcher_asleep, batch=5, must="copied False"),
+    "first reservation": Scenario(reserve_and_publish, batch=5),
+    "reservation that is given up": Scenario(reserve_and_cancel, some_records, batch=0),
+    "reservation that rolls": Scenario(reserve_and_publish_elsewhere, half_full, fill_its_segment),
+    "reservation that others overtook": Scenario(
+        reserve_and_publish_elsewhere, some_records, fill_its_segment, must="copied True"
+    ),
     "roll": Scenario(roll),
     "roll that retires": Scenario(roll_far, full_ring_that_was_read, configs=FEW),
     "roll over expired segments": Scenario(roll_far, full_ring_that_was_read, configs={"retention_ms": 1}),
