@@ -50,7 +50,7 @@ class ArraySending(Placing):
         Args:
             topic: A topic with the options `dtype` and `shape`.
             array: `(k, *shape)` of that dtype, C-contiguous; on a topic whose items vary in length, one item:
-                `(n, *shape)`. A numpy array, or what lends its memory as one: a torch tensor, an Arrow buffer.
+                `(n, *shape)`. A numpy array, or what lends its memory as one: a torch tensor, an Arrow array.
             keys: k of them, as for `send`, or None: then all go to one partition.
             partition: The one partition for all of them.
             timestamp_ms: The one timestamp for all of them; None is now.
