@@ -45,7 +45,7 @@ class ArrayReading(Subscription):
         Raises:
             TopicTypeError: a topic that is assigned has no dtype; nothing was read.
             IllegalStateError: this consumer has a `value_deserializer`, which makes values of bytes.
-            Else as `poll`. Whatever is raised: no item is skipped.
+            Else as `poll`. Whatever it raises, no item is skipped.
         """
         if self._readers != self._arrays_from:
             self._check_typed()
