@@ -17,6 +17,7 @@ from shmq.errors import InvalidConfigurationError
 from .checks import GIB, INT32_MAX, INT64_MAX, KIB, MIB, Boolean, ByteCount, Choice, Number, shown
 from .items import DtypeText, ItemType, ShapeText
 from .options import Option, option, options_of
+from .ring import hot_ring
 from .suggest import did_you_mean
 
 MIN_RING_SLOTS, MAX_RING_SLOTS = 1024, 65536
@@ -47,11 +48,13 @@ class TopicConfig:
         16 * MIB,
         ByteCount(64 * KIB, 512 * MIB),
         "Size of one segment file. A partition is a ring of them, and grows and shrinks by whole ones.",
+        default_text="16777216; in memory 2097152, or as much as an eighth of `retention_bytes` and 4 of the largest records ask for",
     )
     retention_bytes: int = option(
         GIB,
         ByteCount(128 * KIB, INT64_MAX, refused={-1: _BOUNDED}),
         "Most bytes that one partition keeps; at least 2 segments.",
+        default_text="1073741824; in memory 16777216, or 8 segments",
     )
     retention_ms: int = option(
         7 * 24 * 60 * 60 * 1000,
@@ -212,12 +215,14 @@ class TopicConfig:
     def _completed(cls, given: Mapping[str, Any]) -> TopicConfig:
         """Fill in defaults, some of which follow other options, and check the rules between options."""
         bare = cls(**given)
+        follow: dict[str, Any] = {"crc": bare.storage == "disk"}
+        if bare.storage == "memory":
+            item = 0 if bare.item_type is None else bare.item_type.item_bytes
+            follow |= hot_ring(given, max(item, given.get("max_message_bytes", 0)))
+        bare = cls(**{**follow, **given})
         limit = max_message_bytes_of(bare.segment_bytes)
         item_bytes = _checked_item_bytes(bare, limit)
-        follow = {
-            "crc": bare.storage == "disk",
-            "max_message_bytes": min(max(_DEFAULT_MAX_MESSAGE_BYTES, item_bytes), limit),
-        }
+        follow["max_message_bytes"] = min(max(_DEFAULT_MAX_MESSAGE_BYTES, item_bytes), limit)
         config = cls(**{**follow, **given}, explicit=frozenset(given))
         if config.max_message_bytes < item_bytes:
             raise _refusal(
