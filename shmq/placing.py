@@ -12,6 +12,7 @@ from typing import Any
 
 from shmq import _native
 from shmq.config import ProducerConfig
+from shmq.connection import Connection
 from shmq.errors import MessageSizeTooLargeError
 from shmq.partitioner import Cluster, as_partitioner, check_choice
 from shmq.serde import Buffer, Header, Serialize, as_buffer, bind_serializer
@@ -21,6 +22,7 @@ class Placing(_native.ProducerCore):
     """The part of Producer that is about serializers and partitions."""
 
     config: ProducerConfig
+    _connection: Connection
     _patience_ms: int
     """How long an append waits for room."""
 

@@ -35,7 +35,7 @@ class ArrayReading(Subscription):
 
         Args:
             timeout_ms: Longest wait for a first item, in milliseconds; 0 does not wait.
-            max_items: At most this many of each partition; default `max_poll_records`.
+            max_items: At most this many over all partitions together; default `max_poll_records`.
 
         Returns:
             An `ArrayBatch` of 1 or more items for each partition that has news: of one `send_array`, or of equal
@@ -45,7 +45,7 @@ class ArrayReading(Subscription):
         Raises:
             TopicTypeError: a topic that is assigned has no dtype; nothing was read.
             IllegalStateError: this consumer has a `value_deserializer`, which makes values of bytes.
-            Else as `poll`. Whatever is raised: no item is skipped.
+            Else as `poll`. Whatever it raises, no item is skipped.
         """
         if self._readers != self._arrays_from:
             self._check_typed()

@@ -8,7 +8,6 @@ Sits: over the core's Reservation; made by `sending`.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -33,8 +32,23 @@ class Reserved:
     must not be, since what was published does not change.
     """
 
-    metadata: BatchMetadata | None = None
-    copied = False
+    __slots__ = (
+        "_array",
+        "_connection",
+        "_count",
+        "_dtype",
+        "_handle",
+        "_is_used",
+        "_keys",
+        "_nbytes",
+        "_partition",
+        "_placed",
+        "_producer",
+        "_reservation",
+        "_shape",
+        "_timestamp_ms",
+        "copied",
+    )
 
     def __init__(
         self,
@@ -43,34 +57,44 @@ class Reserved:
         partition: int,
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
+        nbytes: int,
         count: int,
         keys: list[bytes | None] | None,
         timestamp_ms: int,
     ) -> None:
         self._producer, self._handle, self._partition = producer, handle, partition
-        self._shape, self._dtype, self._count = shape, dtype, count
+        self._shape, self._dtype, self._nbytes, self._count = shape, dtype, nbytes, count
         self._keys, self._timestamp_ms = keys, timestamp_ms
-        self._nbytes = math.prod(shape) * dtype.itemsize
-        self._pid, self._is_used = os.getpid(), False
-        self._reservation: _native.Reservation | None = None
-        self._array: np.ndarray[Any, Any] | None = None
+        self._connection, self._is_used = producer._connection, False
+        self._placed: tuple[int, int] | None = None
+        self.copied = False
+
+    @property
+    def metadata(self) -> BatchMetadata | None:
+        """Where the records went."""
+        if self._placed is None:
+            return None
+        return BatchMetadata(self._handle.name, self._partition, self._placed[0], self._count, self._placed[1])
 
     def __enter__(self) -> np.ndarray[Any, Any]:
         """Reserve. Errors: those of `send`; RecordListTooLargeError: no segment can hold so much."""
         import numpy as np
 
+        producer = self._producer
         if self._is_used:
             raise IllegalStateError("this reservation was used already; reserve() again")
-        self._check_process()
-        self._producer._check()
-        appender = self._handle.appenders[self._partition]
+        producer._check()
+        if producer._connection is not self._connection:  # this is a forked child, where it has opened another
+            raise ForkedError("reservation", self._connection.pid, os.getpid())
         try:
-            self._reservation = appender.reserve(self._nbytes, self._count, self._producer._patience_ms)
+            reservation = self._handle.appenders[self._partition].reserve(
+                self._nbytes, self._count, producer._patience_ms
+            )
         except UnknownTopicOrPartitionError:  # deleted; it may be created again: look for it anew next time
-            self._producer._forget(self._handle.name)
+            producer._forget(self._handle.name)
             raise
-        self._is_used = True
-        memory: Any = self._reservation
+        self._is_used, self._reservation = True, reservation
+        memory: Any = reservation
         self._array = np.frombuffer(memory, self._dtype).reshape(self._shape)
         return self._array
 
@@ -78,36 +102,27 @@ class Reserved:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Publish, or give the space up after an exception. Errors: those of `send`; ForkedError: the parent's."""
-        reservation, array = self._reservation, self._array
-        assert reservation is not None
-        assert array is not None
-        self._reservation = self._array = None  # who keeps this for its metadata keeps no memory
-        array.flags.writeable = False
+        producer, reservation, array = self._producer, self._reservation, self._array
+        del self._reservation, self._array  # who keeps this for its metadata keeps no memory
+        array.setflags(write=False)
         if error is not None:
             self._give_up(reservation)
             return
-        self._check_process()
         try:
-            self._producer._check()
-            placed = reservation.publish(self._producer._patience_ms, self._keys, self._timestamp_ms)
+            producer._check()
+            self._placed = reservation.publish(producer._patience_ms, self._keys, self._timestamp_ms)
         except BaseException as failure:
             self._give_up(reservation)
             if isinstance(failure, UnknownTopicOrPartitionError):
-                self._producer._forget(self._handle.name)
+                producer._forget(self._handle.name)
             raise
-        self._producer._sent += self._count
-        self._producer._sent_bytes += self._nbytes
+        producer._sent += self._count
+        producer._sent_bytes += self._nbytes
         self.copied = reservation.copied
-        self.metadata = BatchMetadata(self._handle.name, self._partition, placed[0], self._count, placed[1])
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def _check_process(self) -> None:
-        if self._pid != os.getpid():
-            raise ForkedError("reservation", self._pid, os.getpid())
-
     def _give_up(self, reservation: _native.Reservation) -> None:
-        """Nobody will read it. In a forked child, it is the parent's to say so."""
-        if self._pid == os.getpid():
-            with contextlib.suppress(ShmqError):
-                reservation.cancel()
+        """Nobody will read it. In a forked child it is the parent's, who says what becomes of it."""
+        with contextlib.suppress(ShmqError):
+            reservation.cancel()

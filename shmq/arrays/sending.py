@@ -7,7 +7,6 @@ Sits: over placing and the core's appenders; under the producer.
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from shmq import _native
 from shmq.arrays.checks import as_bytes, checked_item, checked_items, untyped
 from shmq.arrays.reserving import Reserved
+from shmq.config import ItemType
 from shmq.errors import (
     IllegalArgumentError,
     RecordListTooLargeError,
@@ -29,6 +29,7 @@ from shmq.types import BatchMetadata
 if TYPE_CHECKING:
     import numpy as np
 
+_BYTES = ItemType("uint8")
 Keys = Sequence[bytes | None] | None
 
 
@@ -49,7 +50,7 @@ class ArraySending(Placing):
         Args:
             topic: A topic with the options `dtype` and `shape`.
             array: `(k, *shape)` of that dtype, C-contiguous; on a topic whose items vary in length, one item:
-                `(n, *shape)`. A numpy array, or what lends its memory as one: a torch tensor, an Arrow buffer.
+                `(n, *shape)`. A numpy array, or what lends its memory as one: a torch tensor, an Arrow array.
             keys: k of them, as for `send`, or None: then all go to one partition.
             partition: The one partition for all of them.
             timestamp_ms: The one timestamp for all of them; None is now.
@@ -103,12 +104,16 @@ class ArraySending(Placing):
             Else as `send`, when it is entered or left.
         """
         handle = self._topic(topic)
-        shape, dtype, count = _reserved_shape(handle, items, nbytes)
+        item = handle.item_type
+        number = _checked_count(handle, items, nbytes)
+        size = number if item is None else number * item.unit_bytes
+        count = 1 if item is None or item.varies else number
         stamp = -1 if timestamp_ms is None else checked_timestamp_ms(timestamp_ms)
         keys = None if keys is None else list(keys)
         key_bytes = self._keys(handle, keys, count)
-        number = self._one_partition(handle, keys, key_bytes, partition, math.prod(shape) * dtype.itemsize)
-        return Reserved(self, handle, number, shape, dtype, count, key_bytes, stamp)
+        place = self._one_partition(handle, keys, key_bytes, partition, size)
+        shape, dtype = ((number,), _BYTES.dtype) if item is None else ((number, *item.shape), item.dtype)
+        return Reserved(self, handle, place, shape, dtype, size, count, key_bytes, stamp)
 
     # -- for the producer ---------------------------------------------------------------------------------------------
 
@@ -253,12 +258,8 @@ class ArraySending(Placing):
         return raw
 
 
-def _reserved_shape(
-    handle: _native.Topic, items: int | None, nbytes: int | None
-) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Shape and dtype of what is reserved, and how many records it is."""
-    import numpy as np
-
+def _checked_count(handle: _native.Topic, items: int | None, nbytes: int | None) -> int:
+    """How many items are to be reserved, or bytes of an untyped topic."""
     item = handle.item_type
     if item is None and items is not None:
         raise untyped(handle.name, "give nbytes")
@@ -270,9 +271,7 @@ def _reserved_shape(
     number = operator.index(wanted)  # type: ignore[arg-type]  # it has __index__
     if number < 1:
         raise IllegalArgumentError(f"topic {handle.name!r}: {what}={number}: must be 1 or more")
-    if item is None:
-        return (number,), np.dtype(np.uint8), 1
-    return (number, *item.shape), item.dtype, 1 if item.varies else number
+    return number
 
 
 def _no_headers(handle: _native.Topic) -> TopicTypeError:

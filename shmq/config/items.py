@@ -46,14 +46,14 @@ class DtypeText(Checker):
             return None
         import numpy as np
 
-        if isinstance(value, str) and len(value) > _LONGEST_TEXT:
-            raise UnfitError(f"is longer than {_LONGEST_TEXT} characters")
+        _check_length(value)
         try:
             given: Any = _literal(value) if isinstance(value, str) else value
             dtype = np.dtype(given)
         except _NO_DTYPE as error:
             raise UnfitError(f"is not a dtype ({error}); {self.allowed} is allowed") from None
         _check_dtype(dtype)
+        _check_length(str(dtype))
         return str(dtype)
 
     def show(self, value: object) -> str:
@@ -143,6 +143,11 @@ class ItemType:
         lengths = [*([VARYING] if self.varies else []), *map(str, self.shape)]
         shape = f"({lengths[0]},)" if len(lengths) == 1 else f"({', '.join(lengths)})"
         return f"{self.dtype_text} {shape}"
+
+
+def _check_length(text: object) -> None:
+    if isinstance(text, str) and len(text) > _LONGEST_TEXT:
+        raise UnfitError(f"has more than {_LONGEST_TEXT} characters, written as text")
 
 
 def _check_dtype(dtype: np.dtype[Any]) -> None:

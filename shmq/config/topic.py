@@ -208,7 +208,7 @@ class TopicConfig:
             "claim_timeout_ms": self.claim_timeout_ms,
             # On disk a page that was written back and dropped would be read again before it is overwritten.
             "reuse": self.storage == "memory",
-            "item_bytes": 0 if self.item_type is None else self.item_type.item_bytes,
+            "item_bytes": self.item_type.item_bytes if self.item_type is not None else 0,
         }
 
     @classmethod

@@ -57,7 +57,9 @@ def _fenced(path: str, partition: int, epoch: int) -> ShmqError:
 def _not_items(topic: str, partition: int, offset: int, item_bytes: int, record_bytes: int) -> ShmqError:
     found = f"{record_bytes} bytes" if record_bytes else "records that are no items"
     where = f"{found} at offset {offset} of partition {partition}"
-    return TopicTypeError(topic, f"items of {item_bytes} bytes", where, "poll() reads them as bytes, or seek() past them")
+    return TopicTypeError(
+        topic, f"items of {item_bytes} bytes", where, "poll() reads them as bytes, or seek() past them"
+    )
 
 
 _FROM_NATIVE: dict[str, Callable[..., ShmqError]] = {

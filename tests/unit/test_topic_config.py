@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from shmq.config import TopicConfig, options_table
 from shmq.config.topic import MAX_RING_SLOTS, TOPIC_OPTIONS, max_message_bytes_of
@@ -249,6 +250,7 @@ def test_a_shape_is_stored_as_one_text(shape: object, stored: str, text: str, it
         ({"dtype": "{'a': 1}"}, "is not a dtype"),
         ({"dtype": 3}, "is not a dtype"),
         ({"dtype": "f4" * 3000}, "4096 characters"),
+        ({"dtype": np.dtype([(f"field_{number}", "f4") for number in range(300)])}, "4096 characters"),
         ({"dtype": "O"}, "Python objects"),
         ({"dtype": [("x", "O")]}, "Python objects"),
         ({"dtype": ">f4"}, "big-endian"),
@@ -282,3 +284,17 @@ def test_what_items_are_cannot_be_altered(change: dict[str, object]) -> None:
 
 def test_an_item_that_is_larger_than_the_usual_limit_raises_it() -> None:
     assert TopicConfig.parse({"dtype": "f8", "shape": "1000,200"}).max_message_bytes == 1_600_000
+
+
+@given(hnp.array_dtypes(max_size=4) | hnp.scalar_dtypes() | hnp.nested_dtypes(max_leaves=5))
+def test_every_dtype_is_stored_so_that_it_comes_back_or_is_refused(dtype: np.dtype) -> None:
+    try:
+        config = TopicConfig.parse({"dtype": dtype})
+    except InvalidConfigurationError as refused:
+        assert dtype.itemsize == 0 or dtype.subdtype or not dtype.isnative, str(refused)
+        return
+
+    again = TopicConfig.parse({"dtype": config.dtype})
+    assert again.dtype == config.dtype
+    assert again.item_type is not None
+    assert again.item_type.dtype == dtype
