@@ -433,7 +433,7 @@ struct shmq_segment_header {
     uint32_t partition;
     uint32_t flags;
     uint64_t topic_id;
-    shmq_a64 incarnation;
+    uint64_t incarnation;
     uint64_t seq;
     uint64_t base_offset;
     uint64_t created_ms;
@@ -446,6 +446,11 @@ struct shmq_segment_header {
     uint64_t reserved1[103];
     struct shmq_pins pins;
 };
+
+/* The one field of it that others look at while it changes: mapping.h. */
+static inline shmq_a64 *shmq_incarnation_of(struct shmq_segment_header *header) {
+    return (shmq_a64 *)&header->incarnation;
+}
 
 _Static_assert(offsetof(struct shmq_segment_header, base_offset) == 48, "file format");
 _Static_assert(offsetof(struct shmq_segment_header, header_crc) == 80, "file format");

@@ -48,7 +48,7 @@ class TopicConfig:
         16 * MIB,
         ByteCount(64 * KIB, 512 * MIB),
         "Size of one segment file. A partition is a ring of them, and grows and shrinks by whole ones.",
-        default_text="16777216; in memory 2097152, or as much as an eighth of `retention_bytes` and 4 of the largest records ask for",
+        default_text="16777216; in memory 2097152, or more for large records or a large `retention_bytes`",
     )
     retention_bytes: int = option(
         GIB,
