@@ -416,7 +416,11 @@ enum shmq_spare_state { SHMQ_SPARE_NONE = 0, SHMQ_SPARE_MAKING = 1, SHMQ_SPARE_R
 /* Segment file. */
 #define SHMQ_FLAG_CRC 1u
 #define SHMQ_FLAG_REUSE 2u
+#ifndef SHMQ_MODEL
 #define SHMQ_PINS 256u
+#else
+#define SHMQ_PINS 2u /* so that the model can fill the table */
+#endif
 #define SHMQ_MIN_SEGMENT_BYTES (UINT64_C(64) << 10)
 #define SHMQ_MAX_SEGMENT_BYTES (UINT64_C(512) << 20)
 

@@ -390,6 +390,13 @@ static int search(void *argument) {
     }
 }
 
+/* One that stayed mapped without a pin may be another segment by the time that it is read. LOST: it is. */
+static int pin_again(const struct shmq_partition *partition, struct shmq_segment *segment, struct shmq_fail *fail) {
+    int result = pin(partition, segment->mapping, segment->seq, segment->journal.incarnation, fail);
+    segment->pinned = result == SHMQ_OK;
+    return result;
+}
+
 static int find_and_map(const struct shmq_partition *partition, struct search *want, struct shmq_segment *segment,
                         struct shmq_fail *fail) {
     /* A segment may be retired between the look and the open; each turn then finds a newer one. */
@@ -399,10 +406,12 @@ static int find_and_map(const struct shmq_partition *partition, struct search *w
             return shmq_fail(fail, result, partition->directory, "the ring's words contradict each other");
         if (result != SHMQ_OK)
             return result;
-        if (segment->header && segment->seq == want->seq && segment->journal.incarnation == want->incarnation)
-            return SHMQ_OK;
         uint64_t incarnation = want->incarnation;
-        result = shmq_segment_map(partition, want->seq, incarnation, segment, fail);
+        bool here = segment->header && segment->seq == want->seq && segment->journal.incarnation == incarnation;
+        if (here && (segment->pinned || !segment->reuse))
+            return SHMQ_OK;
+        result = here ? pin_again(partition, segment, fail)
+                      : shmq_segment_map(partition, want->seq, incarnation, segment, fail);
         if (result != SHMQ_LOST)
             return result;
         if (shmq_guarded(search, want, fail, partition->directory) == SHMQ_OK && want->incarnation == incarnation) {
