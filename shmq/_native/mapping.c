@@ -90,9 +90,9 @@ static int drop_pin(void *argument) {
 }
 
 int shmq_mapping_pin(struct shmq_mapping *mapping, const struct shmq_process *process, struct shmq_fail *fail) {
-    int result = SHMQ_OK;
     pthread_mutex_lock(&lock);
-    if (mapping->pins == 0 && !is_inherited(mapping)) {
+    int result = is_inherited(mapping) ? SHMQ_LOST : SHMQ_OK;
+    if (mapping->pins == 0 && result == SHMQ_OK) {
         mapping->holder = shmq_pin_holder(process->slot, process->epoch);
         result = shmq_guarded(take_pin, mapping, fail, process->directory);
         if (result == SHMQ_OK) {

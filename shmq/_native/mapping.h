@@ -26,7 +26,7 @@ struct shmq_mapping *shmq_mapping_new(void *base, size_t bytes);
 void shmq_mapping_hold(struct shmq_mapping *mapping);
 void shmq_mapping_release(struct shmq_mapping *mapping); /* NULL: nothing happens */
 
-/* Of a segment that may be used again. Look at the ring after it. E_STORAGE. */
+/* Of a segment that may be used again. Look at the ring after it. LOST: it is the parent's. E_STORAGE. */
 int shmq_mapping_pin(struct shmq_mapping *mapping, const struct shmq_process *process, struct shmq_fail *fail);
 void shmq_mapping_unpin(struct shmq_mapping *mapping);
 

@@ -13,8 +13,8 @@ from typing import Any
 from .checks import MIB
 
 SEGMENT_BYTES, RETENTION_BYTES = 2 * MIB, 16 * MIB
-"""A segment is one large page of x86_64. Eight of them: a reader may lag, some are pinned by views, and all lie in a usual
-last-level cache."""
+"""A segment is one large page of x86_64. Eight of them: a reader may lag, some are pinned by views, and all lie in a
+usual last-level cache."""
 _LARGEST_SEGMENT_BYTES = 16 * MIB  # to which it grows by itself: rolls cost nothing that matters from there on
 _MESSAGES = 4  # of the largest size that a segment holds at least, or most of what follows the last would be lost
 

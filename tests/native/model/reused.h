@@ -97,7 +97,7 @@ static bool find_live(uint64_t *incarnation) {
 
 /* Header, journal words and payloads are those of the incarnation that it has pinned. */
 static void read_all(uint64_t incarnation) {
-    uint64_t found = model_data_load(&header.incarnation);
+    uint64_t found = model_data_load(shmq_incarnation_of(&header));
     MODEL_CHECK(found == incarnation, "foreign", found, incarnation);
     struct shmq_journal journal = journal_of(incarnation);
     uint64_t before = 0;
@@ -176,7 +176,7 @@ int shmq_segment_renew(const struct shmq_partition *where, uint64_t seq, uint64_
     }
     ghost.incarnation = (uint8_t)incarnation;
     was_used_again = true;
-    shmq_store_relaxed(&header.incarnation, incarnation);
+    shmq_store_relaxed(shmq_incarnation_of(&header), incarnation);
     journal.incarnation = incarnation;
     shmq_journal_reset(&journal);
     segment->journal = journal;
@@ -217,7 +217,7 @@ static void takes(void *argument) {
 static void add_file(const uint64_t *holders) {
     /* With a late writer of an old life they are not eager: it may be the second to write. */
     unsigned eager = sealed_at_start ? MODEL_EAGER : 0;
-    model_word(&header.incarnation, FIRST, MODEL_NUMBER, eager, "incarnation", 0);
+    model_word(shmq_incarnation_of(&header), FIRST, MODEL_NUMBER, eager, "incarnation", 0);
     uint64_t first[WORDS];
     for (unsigned index = 0; index < WORDS; index++)
         first[index] = shmq_empty_word(FIRST);
