@@ -39,6 +39,7 @@ from shmq.types import (
 )
 
 if TYPE_CHECKING:
+    from shmq.arrays import ArrayBatch
     from shmq.executor import Executor
     from shmq.queues import JoinableQueue, Queue, ShutDown, SimpleQueue, get_context
     from shmq.share import ShareConsumer
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LATER = {
+    "ArrayBatch": "shmq.arrays",
     "Executor": "shmq.executor",
     "JoinableQueue": "shmq.queues",
     "Queue": "shmq.queues",
@@ -59,6 +61,7 @@ _LATER = {
 __all__ = [
     "AcknowledgeType",
     "Admin",
+    "ArrayBatch",
     "BatchMetadata",
     "ConfigResource",
     "ConfigResourceType",

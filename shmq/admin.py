@@ -31,7 +31,7 @@ from shmq.errors import (
     ShmqError,
     UnknownTopicOrPartitionError,
 )
-from shmq.store import Topics, broker_directory, open_broker
+from shmq.store import Topics, broker_directory, large_page_bytes, open_broker
 from shmq.types import ConfigFilterType, ConfigResource, TopicPartition
 
 _ONLY_BROKER = 0
@@ -143,7 +143,8 @@ class Admin(GroupAdmin, ShareAdmin):
             One dict per topic: "error_code" (0, or Kafka's number: an unknown topic is 3 and does not raise),
             "error_message", "name", "topic_id", "is_internal", and "partitions": a list of dicts with
             "partition_index", "leader_id", "replica_nodes", "isr_nodes" and "offline_replicas" as in Kafka, and
-            "beginning_offset", "end_offset", "bytes" and "segments".
+            "beginning_offset", "end_offset", "bytes", "segments" and, of topics in memory, "large_page_bytes": how many
+            of the bytes lie on large pages; else None.
 
         Source: KafkaAdminClient.describe_topics of kafka-python.
         """
@@ -156,7 +157,12 @@ class Admin(GroupAdmin, ShareAdmin):
                 result["topic_id"] = self._uuid(meta.topic_id)
                 with store.opened(meta) as partitions:
                     result["partitions"] = [
-                        described_partition(number, each.stats()) for number, each in enumerate(partitions)
+                        described_partition(
+                            number,
+                            each.stats(),
+                            large_page_bytes(meta.partition_directory(number)) if meta.in_memory else None,
+                        )
+                        for number, each in enumerate(partitions)
                     ]
         return results.finish()
 

@@ -48,7 +48,7 @@ class Results:
         return self._results
 
 
-def described_partition(number: int, stats: dict[str, int]) -> dict[str, Any]:
+def described_partition(number: int, stats: dict[str, int], large_page_bytes: int | None) -> dict[str, Any]:
     """Return one entry of "partitions" of `Admin.describe_topics`."""
     return {
         "error_code": 0,
@@ -62,6 +62,7 @@ def described_partition(number: int, stats: dict[str, int]) -> dict[str, Any]:
         "end_offset": stats["end"],
         "bytes": stats["bytes"],
         "segments": stats["segments"],
+        "large_page_bytes": large_page_bytes,
     }
 
 
@@ -126,6 +127,8 @@ def _described_option(option: Option, config: TopicConfig, include_synonyms: boo
 
 
 def _text(value: object) -> str:
+    if value is None:
+        return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

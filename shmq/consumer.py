@@ -2,7 +2,7 @@
 
 Owns: options, pausing, waking up, what the broker has, and closing.
 Must never: be used by two threads at once (only `wakeup` may come from another), or cross a fork.
-Sits: over subscription. Source: KafkaConsumer of kafka-python.
+Sits: over subscription and arrays. Source: KafkaConsumer of kafka-python.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ import math
 from types import TracebackType
 from typing import Any
 
+from shmq import _native
+from shmq.arrays.reading import ArrayReading
 from shmq.config import ConsumerConfig, checked_timeout_ms
 from shmq.connection import Connection
 from shmq.errors import IllegalStateError, UnknownTopicOrPartitionError
 from shmq.positions import alone
 from shmq.serde import bind_deserializer, close_serdes
-from shmq.subscription import Subscription
 from shmq.types import TopicPartition
 
 _LEAVE_MS = 5000
 _numbers = itertools.count(1)
 
 
-class Consumer(Subscription):
+class Consumer(ArrayReading):
     """Reads records.
 
     Args:
@@ -43,7 +44,8 @@ class Consumer(Subscription):
         self.config = ConsumerConfig.parse(configs)
         config = self.config
         self._client_id = config.client_id or f"shmq-consumer-{next(_numbers)}"
-        self._wanted = {}
+        self._wanted, self._item_types = {}, {}
+        self._deserialize_key = bind_deserializer(config.key_deserializer, "key_deserializer")
         super().__init__(
             max_poll_records=config.max_poll_records,
             fetch_min_bytes=config.fetch_min_bytes,
@@ -52,13 +54,16 @@ class Consumer(Subscription):
             max_partition_fetch_bytes=max(1, config.max_partition_fetch_bytes),
             spin_us=int(config.spin_us),
             iteration_timeout_ms=config.consumer_timeout_ms,
-            key_deserializer=bind_deserializer(config.key_deserializer, "key_deserializer"),
+            key_deserializer=self._deserialize_key,
             value_deserializer=bind_deserializer(config.value_deserializer, "value_deserializer"),
         )
         self._connection = Connection(
             config.bootstrap_servers, timeout_ms=config.request_timeout_ms, auto_create=config.allow_auto_create_topics
         )
         self._process = self._connection.process
+        self._values_in_place = config.values == "memoryview"
+        if "max_pinned_bytes" in configs:
+            _native.set_kept_limit(config.max_pinned_bytes)
         try:
             self._init_group()
             if topics:
@@ -112,9 +117,13 @@ class Consumer(Subscription):
         return self._readers is not None
 
     def metrics(self) -> dict[str, dict[str, float]]:
-        """Return counts since this consumer was made; {} if `metrics_enabled` is off."""
+        """Return counts since this consumer was made; {} if `metrics_enabled` is off.
+
+        `kept-segments` and `kept-bytes` are of now and of the whole process: what its views keep from being reused.
+        """
         if not self.config.metrics_enabled or self._readers is None:
             return {}
+        kept_segments, kept_bytes = _native.kept()
         return {
             "consumer-metrics": {
                 "records-consumed-total": self._received,
@@ -122,6 +131,8 @@ class Consumer(Subscription):
                 "sleep-total": self._slept,
                 "sleep-rescued-total": self._rescued,
                 "claims-healed-total": self._healed_before + sum(reader.healed for reader in list(self._readers)),
+                "kept-segments": kept_segments,
+                "kept-bytes": kept_bytes,
             }
         }
 

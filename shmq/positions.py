@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from shmq import _native
-from shmq.config import ConsumerConfig, checked_timeout_ms
+from shmq.config import ConsumerConfig, ItemType, checked_timeout_ms
 from shmq.connection import Connection
 from shmq.errors import (
     IllegalArgumentError,
@@ -51,6 +51,8 @@ class Positions(_native.ConsumerCore):
     _connection: Connection
     _wanted: dict[TopicPartition, int]
     """Where a reader that is `unset` shall stand, if the log ever has that offset."""
+    _item_types: dict[TopicPartition, ItemType | None]
+    """What the records of each partition are that was ever assigned; None where they are bytes."""
     _healed_before = 0
     """Claims given up in partitions that are not assigned any more."""
 
@@ -286,6 +288,8 @@ class Positions(_native.ConsumerCore):
                 reader.unset = True
             else:
                 self._to_edge(reader, self.config.auto_offset_reset)
+            item = self._item_types[place] = meta.config.item_type
+            reader.item_bytes = item.item_bytes if item is not None else 0
         except BaseException:
             reader.close()
             raise

@@ -1,8 +1,9 @@
 """Producer: appends records to topics.
 
-Owns: options, serializers, partitioners, batches that linger, and what happens after a fork.
+Owns: options, batches that linger, and what happens after a fork.
 Must never: stand between `send` and the log when none of these is asked for; that path is the C core's.
-Sits: over connection, accumulator and the core's ProducerCore. Source: KafkaProducer of kafka-python.
+Sits: over connection, accumulator, `placing` and arrays, on the core's ProducerCore. Source: KafkaProducer of
+kafka-python.
 """
 
 from __future__ import annotations
@@ -11,24 +12,19 @@ import functools
 import itertools
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
 from shmq import _native
 from shmq.accumulator import Accumulator, Placed
+from shmq.arrays.sending import ArraySending
 from shmq.config import ProducerConfig
 from shmq.connection import Connection
-from shmq.errors import (
-    KafkaTimeoutError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-    UnknownTopicOrPartitionError,
-)
+from shmq.errors import KafkaTimeoutError, RecordListTooLargeError, UnknownTopicOrPartitionError
 from shmq.futures import checked_seconds
-from shmq.partitioner import Cluster, as_partitioner, check_choice
 from shmq.rows import checked_timestamp_ms, now_ms, owned, payload_bytes, row_bytes, sizes_of
-from shmq.serde import Buffer, Header, as_buffer, bind_serializer, close_serdes
+from shmq.serde import close_serdes
 from shmq.types import BatchMetadata
 
 _FOREVER_MS = 1 << 62
@@ -39,7 +35,7 @@ def _whole_ms(milliseconds: float) -> int:
     return _FOREVER_MS if math.isinf(milliseconds) else math.ceil(milliseconds)
 
 
-class Producer(_native.ProducerCore):
+class Producer(ArraySending):
     """Appends records to the topics of a broker. Safe from many threads, and in forked children, which reopen it.
 
     Args:
@@ -57,10 +53,7 @@ class Producer(_native.ProducerCore):
         self.config = ProducerConfig.parse(configs)
         self._configs = configs
         config = self.config
-        self._key_serializer = bind_serializer(config.key_serializer, "key_serializer")
-        self._value_serializer = bind_serializer(config.value_serializer, "value_serializer")
-        self._partitioner = None if config.partitioner is None else as_partitioner(config.partitioner)
-        self._batch_bytes: dict[str, int] = {}  # by topic, for partitioners that want to know of new batches
+        self._init_placing(config)
         self._client_id = config.client_id or f"shmq-producer-{next(_numbers)}"
         self._patience_ms = _whole_ms(min(config.max_block_ms, config.delivery_timeout_ms))
         serializers = self._key_serializer or self._value_serializer
@@ -102,7 +95,10 @@ class Producer(_native.ProducerCore):
         handle = self._topic(topic)
         values = list(values)
         keys = None if keys is None else list(keys)
-        rows = self._rows(topic, values, keys, -1 if timestamp_ms is None else checked_timestamp_ms(timestamp_ms))
+        stamp = -1 if timestamp_ms is None else checked_timestamp_ms(timestamp_ms)
+        if handle.item_type is not None:
+            return self._send_items(handle, values, keys, partition, stamp)
+        rows = self._rows(topic, values, keys, stamp)
         by_partition: dict[int, list[Any]] = {}
         if keys is None and (partition is not None or self._partitioner is None):
             if rows:
@@ -212,7 +208,8 @@ class Producer(_native.ProducerCore):
         meta = self._connection.topic(name)
         partitions = [self._connection.partition(meta, number) for number in range(meta.partitions)]
         attempts = 1 + int(min(2, self.config.retries))
-        return _native.Topic(meta.name, tuple(_native.Appender(each, attempts) for each in partitions))
+        appenders = tuple(_native.Appender(each, attempts) for each in partitions)
+        return _native.Topic(meta.name, appenders, meta.config.item_type)
 
     def _reopen(self) -> None:
         """In a forked child: nothing of the parent's may be used. What lingered there is the parent's to append."""
@@ -221,10 +218,12 @@ class Producer(_native.ProducerCore):
         self._accumulator = self._new_accumulator()
 
     def _send(self, topic: str, value: Any, key: Any, headers: Any, partition: Any, timestamp_ms: Any) -> Any:
-        """Send with serializers, a partitioner or lingering."""
+        """Send with serializers, a partitioner or lingering, or to a typed topic, where nothing lingers."""
+        handle = self._topic(topic)
+        if handle.item_type is not None:
+            return self._send_item(handle, value, key, headers, partition, timestamp_ms)
         if value is None and key is None:
             raise ValueError("a record needs a value or a key")
-        handle = self._topic(topic)
         headers = [] if headers is None else _as_list(headers)
         encoded = _native.encode_headers(headers) if headers else None
         key_bytes, value_bytes = self._serialized(topic, headers, key, value)
@@ -303,47 +302,6 @@ class Producer(_native.ProducerCore):
                 raise ValueError(f"record {index} has neither value nor key; nothing was appended")
             rows.append((key_bytes, value_bytes, None, timestamp_ms))
         return rows
-
-    def _serialized(
-        self, topic: str, headers: Sequence[Header], key: Any, value: Any
-    ) -> tuple[Buffer | None, Buffer | None]:
-        if self._key_serializer is not None:
-            key = self._key_serializer(topic, headers, key)
-        if self._value_serializer is not None:
-            value = self._value_serializer(topic, headers, value)
-        return as_buffer(key, topic, "the key"), as_buffer(value, topic, "the value")
-
-    def _pick(
-        self,
-        handle: _native.Topic,
-        key: Any,
-        key_bytes: Buffer | None,
-        value: Any,
-        value_bytes: Buffer | None,
-        partition: int | None,
-        record_bytes: int,
-    ) -> int:
-        """Choose the partition of one record."""
-        if self._partitioner is None or partition is not None:
-            return self._choose(handle, key_bytes, partition, record_bytes)
-        partitions = len(handle.appenders)
-        cluster = Cluster({handle.name: partitions})
-        chosen = self._partitioner.partition(handle.name, key, key_bytes, value, value_bytes, cluster)
-        number = check_choice(chosen, handle.name, partitions)
-        if key_bytes is None and hasattr(self._partitioner, "on_new_batch"):
-            total = self._batch_bytes.get(handle.name, 0) + record_bytes
-            if total >= self.config.batch_size:
-                self._partitioner.on_new_batch(handle.name, cluster, number)
-            self._batch_bytes[handle.name] = 0 if total >= self.config.batch_size else total
-        return number
-
-    def _check_sizes(self, handle: _native.Topic, partition: int, sizes: Iterable[int]) -> None:
-        """Refuse what is too large before anything is appended."""
-        of_topic = handle.appenders[partition].max_message_bytes
-        limit, name = min((self.config.max_request_size, "max_request_size"), (of_topic, "max_message_bytes"))
-        for size in sizes:
-            if size > limit:
-                raise MessageSizeTooLargeError(handle.name, partition, size, limit, name)
 
 
 def _as_list(headers: Any) -> list[Any]:

@@ -275,7 +275,7 @@ static int reserve_guarded(void *argument) {
                                   units <= UINT32_MAX ? (uint32_t)units : UINT32_MAX, &reserve->claim);
     if (result == SHMQ_OK)
         return result;
-    if (result == SHMQ_E_CORRUPT) {
+    if (result == SHMQ_E_CORRUPT && !was_retired(appender)) {
         appender->fail.pos = SHMQ_PAGE_BYTES + 8 * (uint64_t)reserve->claim.index;
         return result;
     }

@@ -416,7 +416,11 @@ enum shmq_spare_state { SHMQ_SPARE_NONE = 0, SHMQ_SPARE_MAKING = 1, SHMQ_SPARE_R
 /* Segment file. */
 #define SHMQ_FLAG_CRC 1u
 #define SHMQ_FLAG_REUSE 2u
+#ifndef SHMQ_MODEL
 #define SHMQ_PINS 256u
+#else
+#define SHMQ_PINS 2u /* so that the model can fill the table */
+#endif
 #define SHMQ_MIN_SEGMENT_BYTES (UINT64_C(64) << 10)
 #define SHMQ_MAX_SEGMENT_BYTES (UINT64_C(512) << 20)
 
@@ -433,7 +437,7 @@ struct shmq_segment_header {
     uint32_t partition;
     uint32_t flags;
     uint64_t topic_id;
-    shmq_a64 incarnation;
+    uint64_t incarnation;
     uint64_t seq;
     uint64_t base_offset;
     uint64_t created_ms;
@@ -446,6 +450,11 @@ struct shmq_segment_header {
     uint64_t reserved1[103];
     struct shmq_pins pins;
 };
+
+/* The one field of it that others look at while it changes: mapping.h. */
+static inline shmq_a64 *shmq_incarnation_of(struct shmq_segment_header *header) {
+    return (shmq_a64 *)&header->incarnation;
+}
 
 _Static_assert(offsetof(struct shmq_segment_header, base_offset) == 48, "file format");
 _Static_assert(offsetof(struct shmq_segment_header, header_crc) == 80, "file format");

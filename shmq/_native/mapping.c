@@ -90,9 +90,9 @@ static int drop_pin(void *argument) {
 }
 
 int shmq_mapping_pin(struct shmq_mapping *mapping, const struct shmq_process *process, struct shmq_fail *fail) {
-    int result = SHMQ_OK;
     pthread_mutex_lock(&lock);
-    if (mapping->pins == 0 && !is_inherited(mapping)) {
+    int result = is_inherited(mapping) ? SHMQ_LOST : SHMQ_OK;
+    if (mapping->pins == 0 && result == SHMQ_OK) {
         mapping->holder = shmq_pin_holder(process->slot, process->epoch);
         result = shmq_guarded(take_pin, mapping, fail, process->directory);
         if (result == SHMQ_OK) {
@@ -140,7 +140,7 @@ struct search {
 static int is_now(void *argument) {
     struct search *look = argument;
     /* PAIR incarnation: only a hint; the look at the ring that follows says whether it holds. */
-    return shmq_load_relaxed(&look->mapping->header->incarnation) == look->incarnation ? SHMQ_OK : SHMQ_NOTHING;
+    return shmq_load_relaxed(shmq_incarnation_of(look->mapping->header)) == look->incarnation ? SHMQ_OK : SHMQ_NOTHING;
 }
 
 static bool is_incarnation(struct shmq_mapping *mapping, uint64_t incarnation, struct shmq_fail *fail) {
@@ -181,36 +181,36 @@ static bool is_gone(struct shmq_mapping *mapping, const struct shmq_ring *ring) 
 }
 
 static void drop(struct shmq_cache *cache, uint32_t place) {
+    if (!cache->files[place])
+        return;
+    cache->bytes -= cache->files[place]->bytes;
     release(cache->files[place]);
     cache->files[place] = NULL;
 }
 
-/* A free place, or that of the file that has been here longest. */
-static uint32_t make_place(struct shmq_cache *cache, const struct shmq_ring *ring) {
-    uint32_t free_place = SHMQ_CACHED;
-    for (uint32_t place = 0; place < SHMQ_CACHED; place++) {
+/* A free place, with room for so many bytes: others go in the order of their places. */
+static uint32_t make_place(struct shmq_cache *cache, uint64_t bytes, const struct shmq_ring *ring) {
+    for (uint32_t place = 0; place < SHMQ_CACHED; place++)
         if (cache->files[place] && is_gone(cache->files[place], ring))
             drop(cache, place);
-        if (!cache->files[place] && free_place == SHMQ_CACHED)
-            free_place = place;
-    }
-    if (free_place < SHMQ_CACHED)
-        return free_place;
-    free_place = cache->next++ % SHMQ_CACHED;
-    drop(cache, free_place);
-    return free_place;
+    uint32_t place;
+    do
+        drop(cache, place = cache->next++ % SHMQ_CACHED);
+    while (cache->bytes + bytes > SHMQ_CACHED_BYTES);
+    return place;
 }
 
 void shmq_cache_put(struct shmq_cache *cache, struct shmq_mapping *mapping, uint64_t seq, uint64_t incarnation,
                     const struct shmq_ring *ring) {
-    bool here = false;
+    bool here = mapping->bytes > SHMQ_CACHED_BYTES;
     pthread_mutex_lock(&lock);
     mapping->seq = seq;
     mapping->incarnation = incarnation;
     for (uint32_t place = 0; place < SHMQ_CACHED && !here; place++)
         here = cache->files[place] == mapping;
     if (!here) {
-        cache->files[make_place(cache, ring)] = mapping;
+        cache->files[make_place(cache, mapping->bytes, ring)] = mapping;
+        cache->bytes += mapping->bytes;
         mapping->users++;
     }
     pthread_mutex_unlock(&lock);
@@ -219,7 +219,6 @@ void shmq_cache_put(struct shmq_cache *cache, struct shmq_mapping *mapping, uint
 void shmq_cache_clear(struct shmq_cache *cache) {
     pthread_mutex_lock(&lock);
     for (uint32_t place = 0; place < SHMQ_CACHED; place++)
-        if (cache->files[place])
-            drop(cache, place);
+        drop(cache, place);
     pthread_mutex_unlock(&lock);
 }

@@ -26,7 +26,7 @@ struct shmq_mapping *shmq_mapping_new(void *base, size_t bytes);
 void shmq_mapping_hold(struct shmq_mapping *mapping);
 void shmq_mapping_release(struct shmq_mapping *mapping); /* NULL: nothing happens */
 
-/* Of a segment that may be used again. Look at the ring after it. E_STORAGE. */
+/* Of a segment that may be used again. Look at the ring after it. LOST: it is the parent's. E_STORAGE. */
 int shmq_mapping_pin(struct shmq_mapping *mapping, const struct shmq_process *process, struct shmq_fail *fail);
 void shmq_mapping_unpin(struct shmq_mapping *mapping);
 
@@ -36,18 +36,21 @@ void shmq_mapping_let_go(struct shmq_mapping *mapping);
 /* ---- The files of a partition that are used again and again, kept mapped between their lives: mapping one anew, page by
  * page, costs as much as fresh memory would. ---- */
 
-#define SHMQ_CACHED 32u /* most files of one partition */
+/* Most files of one partition, and their bytes: what a process that is idle keeps of a topic that was deleted. */
+#define SHMQ_CACHED 32u
+#define SHMQ_CACHED_BYTES (UINT64_C(32) << 20)
 
 struct shmq_cache {
     struct shmq_mapping *files[SHMQ_CACHED];
-    uint32_t next; /* to be replaced if all places are taken */
+    uint64_t bytes;
+    uint32_t next; /* to be replaced if there is no place */
 };
 
 /* The file that is this incarnation now, if it is here, with one more user; or NULL. It may be another one a moment later:
  * pin it and look at the ring. */
 struct shmq_mapping *shmq_cache_find(struct shmq_cache *cache, uint64_t incarnation, struct shmq_fail *fail);
 
-/* Keep it, as segment `seq`. Lets go of those that are no part of the log any more. */
+/* Keep it, as segment `seq`, if it is not too large. Lets go of those that are no part of the log any more. */
 void shmq_cache_put(struct shmq_cache *cache, struct shmq_mapping *mapping, uint64_t seq, uint64_t incarnation,
                     const struct shmq_ring *ring);
 

@@ -33,6 +33,7 @@ static void store_options(struct shmq_configuration *words, const struct shmq_op
     SHMQ_SHARED("options.crc", shmq_store_relaxed(&words->crc, options->crc));
     SHMQ_SHARED("options.timestamp_type", shmq_store_relaxed(&words->timestamp_type, options->timestamp_type));
     SHMQ_SHARED("options.claim_timeout_ms", shmq_store_relaxed(&words->claim_timeout_ms, options->claim_timeout_ms));
+    /* PAIR options: these two never change. */
     SHMQ_SHARED("options.reuse", shmq_store_relaxed(&words->reuse, options->reuse));
     SHMQ_SHARED("options.item_bytes", shmq_store_relaxed(&words->item_bytes, options->item_bytes));
 }

@@ -4,8 +4,21 @@
 
 #include <math.h>
 #include <sched.h>
+#include <stdlib.h>
 
 #include "files.h"
+
+/* What is polled is freed again and again. As it comes, glibc maps each value of 128 KiB or more anew, and returns the memory
+ * of smaller ones to the kernel whenever 128 KiB lie together: then each copy runs into a page fault every 4 KiB, which takes
+ * three times as long as the copy. Once a block of this size was freed both limits are as high (mallopt(3)). */
+#define LARGE_BLOCK_BYTES (UINT64_C(16) << 20)
+
+static void raise_malloc_limits(void) {
+    static bool raised;
+    void *volatile block = raised ? NULL : malloc(LARGE_BLOCK_BYTES);
+    free(block);
+    raised = true;
+}
 
 static int consumer_init(ConsumerObject *self, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"max_poll_records",  "fetch_min_bytes",           "fetch_max_wait_ms",
@@ -24,6 +37,7 @@ static int consumer_init(ConsumerObject *self, PyObject *args, PyObject *kwargs)
     cpu_set_t cpus;
     if (sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) < 2)
         self->spin_us = 0; /* spinning would keep the producer off the only core */
+    raise_malloc_limits();
     self->readers = PyList_New(0);
     return self->readers ? 0 : -1;
 }

@@ -9,6 +9,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *name;
     PyObject *appenders; /* tuple */
+    PyObject *item_type; /* what each record is; NULL where records are bytes */
     uint32_t sticky;
     int64_t sticky_bytes;
 } TopicObject;
@@ -27,9 +28,9 @@ typedef struct {
 /* ---- Topic ---- */
 
 static PyObject *topic_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"name", "appenders", NULL};
-    PyObject *name, *appenders;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "UO!:Topic", names, &name, &PyTuple_Type, &appenders))
+    static char *names[] = {"name", "appenders", "item_type", NULL};
+    PyObject *name, *appenders, *item_type = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "UO!|O:Topic", names, &name, &PyTuple_Type, &appenders, &item_type))
         return NULL;
     for (Py_ssize_t index = 0; index < PyTuple_GET_SIZE(appenders); index++)
         if (Py_TYPE(PyTuple_GET_ITEM(appenders, index)) != &AppenderType)
@@ -40,6 +41,7 @@ static PyObject *topic_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self) {
         self->name = Py_NewRef(name);
         self->appenders = Py_NewRef(appenders);
+        self->item_type = item_type == Py_None ? NULL : Py_NewRef(item_type);
         self->sticky = (uint32_t)(shmq_now_ns() / 64 % (uint64_t)PyTuple_GET_SIZE(appenders));
     }
     return (PyObject *)self;
@@ -48,19 +50,21 @@ static PyObject *topic_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static void topic_dealloc(TopicObject *self) {
     Py_XDECREF(self->name);
     Py_XDECREF(self->appenders);
+    Py_XDECREF(self->item_type);
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
 static PyMemberDef topic_members[] = {
     {"name", T_OBJECT, offsetof(TopicObject, name), READONLY, "The topic's name."},
     {"appenders", T_OBJECT, offsetof(TopicObject, appenders), READONLY, "One per partition."},
+    {"item_type", T_OBJECT, offsetof(TopicObject, item_type), READONLY, "What each record is; None where they are bytes."},
     {NULL, 0, 0, 0, NULL}};
 
 PyTypeObject TopicType = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "shmq._native.Topic",
     .tp_basicsize = sizeof(TopicObject),
     .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_doc = "Topic(name, (appender, ...)): a topic as a producer has it open.",
+    .tp_doc = "Topic(name, (appender, ...), item_type=None): a topic as a producer has it open.",
     .tp_new = topic_new,
     .tp_dealloc = (destructor)topic_dealloc,
     .tp_members = topic_members,
@@ -296,12 +300,12 @@ static PyObject *producer_send(ProducerObject *self, PyObject *const *args, Py_s
             arguments[index] = Py_None;
     if (check_usable(self) < 0)
         return NULL;
-    if (!self->plain)
+    TopicObject *topic = self->plain ? find_topic(self, arguments[TOPIC]) : NULL;
+    if (self->plain && !topic)
+        return NULL;
+    if (!topic || topic->item_type) /* the way through Python */
         return PyObject_CallMethod((PyObject *)self, "_send", "OOOOOO", arguments[0], arguments[1], arguments[2],
                                    arguments[3], arguments[4], arguments[5]);
-    TopicObject *topic = find_topic(self, arguments[TOPIC]);
-    if (!topic)
-        return NULL;
     Py_INCREF((PyObject *)topic);
     PyObject *future = append_objects(self, topic, arguments[VALUE], arguments[KEY], arguments[HEADERS],
                                       arguments[PARTITION], arguments[TIMESTAMP]);
@@ -315,6 +319,20 @@ static PyObject *producer_append(ProducerObject *self, PyObject *const *args, Py
     if (check_usable(self) < 0)
         return NULL;
     return append_objects(self, (TopicObject *)args[0], args[1], args[2], args[3], args[4], args[5]);
+}
+
+/* _sent_item(Topic, partition, offset, timestamp_ms, key bytes or -1, value bytes): count it, and return its future. */
+static PyObject *producer_sent_item(ProducerObject *self, PyObject *args) {
+    TopicObject *topic;
+    int partition, key_bytes, value_bytes;
+    long long offset, timestamp_ms;
+    if (!PyArg_ParseTuple(args, "O!iLLii:_sent_item", &TopicType, &topic, &partition, &offset, &timestamp_ms, &key_bytes,
+                          &value_bytes))
+        return NULL;
+    struct shmq_row row = {.key_bytes = key_bytes, .value_bytes = value_bytes};
+    self->sent++;
+    self->sent_bytes += (unsigned long long)(key_bytes > 0 ? key_bytes : 0) + (unsigned long long)value_bytes;
+    return shmq_future_new(topic->name, partition, (uint64_t)offset, timestamp_ms, &row);
 }
 
 static PyObject *producer_topic(ProducerObject *self, PyObject *name) {
@@ -369,6 +387,8 @@ static PyMethodDef producer_methods[] = {
      "max_block_ms), StorageFullError, StorageError, ClosedError; nothing was appended then.\n\n"
      "Source: KafkaProducer.send of kafka-python."},
     {"_append", (PyCFunction)(void (*)(void))producer_append, METH_FASTCALL, "Append serialized objects to a Topic."},
+    {"_sent_item", (PyCFunction)producer_sent_item, METH_VARARGS,
+     "_sent_item(Topic, partition, offset, timestamp_ms, key bytes or -1, value bytes) -> RecordFuture"},
     {"_topic", (PyCFunction)producer_topic, METH_O, "The Topic of that name, opened on first use by _open_topic()."},
     {"_choose", (PyCFunction)producer_choose, METH_VARARGS, "_choose(Topic, key, wanted partition or None, bytes) -> int"},
     {"_forget", (PyCFunction)producer_forget, METH_O, "_forget(name or None): forget this open topic, or all."},

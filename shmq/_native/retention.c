@@ -28,6 +28,7 @@ struct shmq_options shmq_options_now(const struct shmq_partition *partition) {
         .crc = shmq_load_relaxed(&words->crc),
         .timestamp_type = shmq_load_relaxed(&words->timestamp_type),
         .claim_timeout_ms = clamp(shmq_load_relaxed(&words->claim_timeout_ms), 1, 3600000),
+        /* PAIR options: these two never change. */
         .reuse = shmq_load_relaxed(&words->reuse) != 0,
         .item_bytes = clamp(shmq_load_relaxed(&words->item_bytes), 0, SHMQ_MAX_SEGMENT_BYTES / 4),
     };

@@ -52,17 +52,17 @@ static void attach(const struct shmq_partition *partition, struct shmq_segment *
         .journal = {.words = (shmq_a64 *)(base + SHMQ_PAGE_BYTES),
                     .length = header->journal_words,
                     .data_units = header->data_units,
-                    .incarnation = header->incarnation.raw},
+                    .incarnation = header->incarnation},
         .data = (uint8_t *)base + header->data_pos,
         .mapped_bytes = mapping->bytes,
         .seq = header->seq,
         .base_offset = header->base_offset,
         .created_ms = header->created_ms,
         .crc = header->flags & SHMQ_FLAG_CRC,
-        .crc_seed = seed_of(header->incarnation.raw, header->base_offset),
+        .crc_seed = seed_of(header->incarnation, header->base_offset),
     };
     if (segment->reuse)
-        shmq_cache_put(partition->cache, mapping, header->seq, header->incarnation.raw, &partition->ring);
+        shmq_cache_put(partition->cache, mapping, header->seq, header->incarnation, &partition->ring);
 }
 
 struct number {
@@ -95,7 +95,7 @@ static struct shmq_segment_header new_header(const struct shmq_partition *partit
         .partition = partition->number,
         .flags = (options->crc ? SHMQ_FLAG_CRC : 0) | (options->reuse ? SHMQ_FLAG_REUSE : 0),
         .topic_id = partition->topic_id,
-        .incarnation = {incarnation},
+        .incarnation = incarnation,
         .seq = seq,
         .base_offset = base_offset,
         .created_ms = shmq_wall_ms(),
@@ -143,16 +143,18 @@ struct rewriting {
     struct shmq_journal *journal; /* to be reset; NULL: it is already */
 };
 
-/* All but the incarnation are for whoever finds this file in the ring; that one is a hint for whoever has it mapped. */
+/* Who has the file mapped from an earlier life looks at what comes before the incarnation, which is the same in each, and at
+ * the incarnation. The rest is for who finds this segment in the ring. */
 static int rewrite(void *argument) {
     struct rewriting *call = argument;
-    const size_t before = offsetof(struct shmq_segment_header, incarnation), after = before + sizeof(shmq_a64);
-    memcpy(call->mapped, &call->header, before);
+    const size_t before = offsetof(struct shmq_segment_header, incarnation), after = before + sizeof call->header.incarnation;
+    if (!call->journal)
+        memcpy(call->mapped, &call->header, before);
     memcpy((char *)call->mapped + after, (char *)&call->header + after, HEADER_BYTES - after);
     /* PAIR max: seen by others only through the CAS that publishes the segment. */
     SHMQ_SHARED("segment.renew_max", shmq_store_relaxed(&call->mapped->max_timestamp, 0));
     /* PAIR incarnation: shmq_cache_find(). */
-    SHMQ_SHARED("segment.renew", shmq_store_relaxed(&call->mapped->incarnation, call->header.incarnation.raw));
+    SHMQ_SHARED("segment.renew", shmq_store_relaxed(shmq_incarnation_of(call->mapped), call->header.incarnation));
     if (call->journal)
         shmq_journal_reset(call->journal);
     return SHMQ_OK;
@@ -170,12 +172,12 @@ static int take_name(const char *from, const char *to, struct shmq_fail *fail) {
 static int rename_and_rewrite(const struct shmq_partition *partition, struct shmq_segment *segment, const char *from,
                               const struct shmq_segment_header *header, bool reset, struct shmq_fail *fail) {
     char to[SHMQ_PATH_BYTES];
-    shmq_segment_path(partition, header->seq, header->incarnation.raw, to);
+    shmq_segment_path(partition, header->seq, header->incarnation, to);
     int result = take_name(from, to, fail);
     if (result != SHMQ_OK)
         return result;
     struct shmq_journal journal = segment->journal;
-    journal.incarnation = header->incarnation.raw;
+    journal.incarnation = header->incarnation;
     /* Written whole: what stands there may have changed since it was checked. */
     struct rewriting call = {segment->header, *header, reset ? &journal : NULL};
     result = shmq_guarded(rewrite, &call, fail, to);
@@ -230,7 +232,7 @@ static int check_header(const struct shmq_partition *partition, const struct shm
     if (header->header_crc != header_crc(header))
         return shmq_fail(fail, SHMQ_E_CORRUPT, path, "the header's checksum is wrong");
     if (header->topic_id != partition->topic_id || header->partition != partition->number || header->seq != seq ||
-        header->incarnation.raw != incarnation)
+        header->incarnation != incarnation)
         return shmq_fail(fail, SHMQ_E_CORRUPT, path, "the header names another place: segment %" PRIu64
                          " of partition %u of topic id %016" PRIx64, header->seq, header->partition, header->topic_id);
     if (header->journal_words < 2 || header->data_units == 0 || header->data_units > SHMQ_MAX_UNITS ||
@@ -388,6 +390,13 @@ static int search(void *argument) {
     }
 }
 
+/* One that stayed mapped without a pin may be another segment by the time that it is read. LOST: it is. */
+static int pin_again(const struct shmq_partition *partition, struct shmq_segment *segment, struct shmq_fail *fail) {
+    int result = pin(partition, segment->mapping, segment->seq, segment->journal.incarnation, fail);
+    segment->pinned = result == SHMQ_OK;
+    return result;
+}
+
 static int find_and_map(const struct shmq_partition *partition, struct search *want, struct shmq_segment *segment,
                         struct shmq_fail *fail) {
     /* A segment may be retired between the look and the open; each turn then finds a newer one. */
@@ -397,10 +406,12 @@ static int find_and_map(const struct shmq_partition *partition, struct search *w
             return shmq_fail(fail, result, partition->directory, "the ring's words contradict each other");
         if (result != SHMQ_OK)
             return result;
-        if (segment->header && segment->seq == want->seq && segment->journal.incarnation == want->incarnation)
-            return SHMQ_OK;
         uint64_t incarnation = want->incarnation;
-        result = shmq_segment_map(partition, want->seq, incarnation, segment, fail);
+        bool here = segment->header && segment->seq == want->seq && segment->journal.incarnation == incarnation;
+        if (here && (segment->pinned || !segment->reuse))
+            return SHMQ_OK;
+        result = here ? pin_again(partition, segment, fail)
+                      : shmq_segment_map(partition, want->seq, incarnation, segment, fail);
         if (result != SHMQ_LOST)
             return result;
         if (shmq_guarded(search, want, fail, partition->directory) == SHMQ_OK && want->incarnation == incarnation) {

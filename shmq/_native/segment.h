@@ -72,7 +72,8 @@ void shmq_segment_unpin(struct shmq_segment *segment);
 struct shmq_mapping *shmq_segment_keep(const struct shmq_partition *partition, const struct shmq_segment *segment,
                                        struct shmq_fail *fail);
 
-/* Map the newest or the oldest segment of the log. NOTHING: there is none yet. Keeps what is mapped if it is the one. */
+/* Map the newest or the oldest segment of the log. NOTHING: there is none yet. Keeps what is mapped if it is the one;
+ * it is pinned then, if it was not. */
 int shmq_segment_map_head(const struct shmq_partition *partition, struct shmq_segment *segment,
                           struct shmq_fail *fail);
 int shmq_segment_map_tail(const struct shmq_partition *partition, struct shmq_segment *segment,

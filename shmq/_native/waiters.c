@@ -10,6 +10,7 @@ void shmq_waiters_enter(struct shmq_bitmap *bitmap, uint32_t slot) {
 /* Relaxed loads: the fence in shmq_waiters_wake() orders them (PAIR sleep). */
 static uint64_t any_waiter(const struct shmq_bitmap *bitmap) {
     uint64_t any = 0;
+#pragma GCC unroll 16 /* it stands in the way of each append */
     for (uint32_t index = 0; index < SHMQ_MAX_SLOTS / 64; index++)
         any |= shmq_load_relaxed(&bitmap->words[index]);
     return any;

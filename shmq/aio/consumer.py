@@ -8,12 +8,14 @@ Sits: over `reading` and the Consumer. Source: AIOKafkaConsumer of aiokafka.
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from shmq.aio.reading import LONG_MS, Reading, forwarded
+from shmq.arrays import ArrayBatch
 from shmq.consumer import Consumer as BlockingConsumer
 from shmq.listener import ConsumerRebalanceListener
 from shmq.types import OffsetAndMetadata, TopicPartition
@@ -71,6 +73,31 @@ class Consumer(Reading[BlockingConsumer]):
             result.setdefault(TopicPartition(record.topic, record.partition), []).append(record)
             most -= 1
         return result
+
+    async def poll_arrays(
+        self, *, timeout_ms: float = 0, max_items: int | None = None
+    ) -> dict[TopicPartition, ArrayBatch]:
+        """Return the next items of the assigned partitions, each as one array in place; {} if none came in time.
+
+        What a wait has read when its task is cancelled is read again.
+
+        Args:
+            timeout_ms: Longest wait for a first item, in milliseconds.
+            max_items: See `shmq.Consumer.poll_arrays`, as for results and errors.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_ms / 1000
+        async with self._fetching:
+            while True:
+                consumer, unread = self._open(), self._unread()
+                self._ready.clear()
+                left_ms = max(0.0, deadline - loop.time()) * 1000
+                poll = functools.partial(_poll_arrays, consumer, unread, left_ms, max_items)
+                found: dict[TopicPartition, ArrayBatch] | None = await self._wait(
+                    poll, functools.partial(_give_back_arrays, consumer)
+                )
+                if found is not None:
+                    return found
 
     # -- positions ----------------------------------------------------------------------------------------------------
 
@@ -196,6 +223,17 @@ def _give_back(consumer: BlockingConsumer, unread: Mapping[TopicPartition, int])
     for place, offset in unread.items():
         if place in assigned:
             consumer.seek(place, offset)
+
+
+def _poll_arrays(
+    consumer: BlockingConsumer, unread: Mapping[TopicPartition, int], timeout_ms: float, max_items: int | None
+) -> dict[TopicPartition, ArrayBatch]:
+    _give_back(consumer, unread)
+    return consumer.poll_arrays(timeout_ms, max_items)
+
+
+def _give_back_arrays(consumer: BlockingConsumer, found: Mapping[TopicPartition, ArrayBatch]) -> None:
+    _give_back(consumer, {place: int(batch.offsets[0]) for place, batch in found.items()})
 
 
 class _Listener(ConsumerRebalanceListener):

@@ -8,15 +8,22 @@ Sits: over the client and the Producer. Source: AIOKafkaProducer of aiokafka.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shmq.aio.client import Client, not_started
 from shmq.aio.thread import Thread
 from shmq.errors import BufferFullError
 from shmq.producer import Producer as BlockingProducer
-from shmq.types import RecordMetadata
+from shmq.types import BatchMetadata, RecordMetadata
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from shmq.arrays.reserving import Reserved as BlockingReserved
+
+_Result = TypeVar("_Result")
 Headers = Sequence[tuple[str, bytes | None]]
 
 
@@ -63,7 +70,7 @@ class Producer(Client):
         headers: Headers | None = None,
     ) -> Awaitable[RecordMetadata]:
         """Append a record, and return a future of where it went. Errors: `shmq.Producer.send`."""
-        hasty, patient, thread = self._started()
+        hasty, patient, _ = self._started()
         if not self._waiting:
             try:
                 sent: Awaitable[RecordMetadata] = hasty.send(topic, value, key, headers, partition, timestamp_ms)
@@ -71,13 +78,10 @@ class Producer(Client):
             except BufferFullError as full:
                 if full.self_wait:
                     raise
-        self._waiting += 1
-        try:
-            work = thread.start(lambda: patient.send(topic, value, key, headers, partition, timestamp_ms))
-            late: Awaitable[RecordMetadata] = await asyncio.shield(work)
-            return late
-        finally:
-            self._waiting -= 1
+        late: Awaitable[RecordMetadata] = await self._wait(
+            lambda: patient.send(topic, value, key, headers, partition, timestamp_ms)
+        )
+        return late
 
     async def send_and_wait(
         self,
@@ -91,6 +95,41 @@ class Producer(Client):
         """Append a record, and return where it went. Errors: `shmq.Producer.send`."""
         return await (await self.send(topic, value, key, partition, timestamp_ms, headers))
 
+    async def send_array(
+        self,
+        topic: str,
+        array: Any,
+        keys: Iterable[Any] | None = None,
+        *,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> list[BatchMetadata]:
+        """Append items, copied in a thread. Errors and results: `shmq.Producer.send_array`."""
+        _, patient, _ = self._started()
+        return await self._wait(
+            lambda: patient.send_array(topic, array, keys, partition=partition, timestamp_ms=timestamp_ms)
+        )
+
+    def reserve(
+        self,
+        topic: str,
+        items: int | None = None,
+        *,
+        nbytes: int | None = None,
+        keys: Iterable[Any] | None = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> Reserved:
+        """Return an asynchronous context manager that gives an array to be filled in place.
+
+        `async with producer.reserve("t", items=8) as array: array[:] = ...`. Else as `shmq.Producer.reserve`.
+        """
+        _, patient, _ = self._started()
+        return Reserved(
+            self,
+            patient.reserve(topic, items, nbytes=nbytes, keys=keys, partition=partition, timestamp_ms=timestamp_ms),
+        )
+
     async def flush(self) -> None:
         """Append what lingers. Errors: `shmq.Producer.flush`."""
         hasty, patient, thread = self._started()
@@ -101,3 +140,34 @@ class Producer(Client):
         """Return the numbers of a topic's partitions. Errors: `shmq.Producer.partitions_for`."""
         hasty, _, thread = self._started()
         return set(await thread.start(lambda: hasty.partitions_for(topic)))
+
+    # -- helpers ------------------------------------------------------------------------------------------------------
+
+    async def _wait(self, function: Callable[[], _Result]) -> _Result:
+        """Run it in the thread; what is sent meanwhile waits behind it. A task that is cancelled does not end it."""
+        _, _, thread = self._started()
+        self._waiting += 1
+        try:
+            return await asyncio.shield(thread.start(function))
+        finally:
+            self._waiting -= 1
+
+
+class Reserved:
+    """What `Producer.reserve` returns; its attributes are those of the blocking one."""
+
+    def __init__(self, producer: Producer, reserved: BlockingReserved) -> None:
+        self._producer, self._reserved = producer, reserved
+
+    @property
+    def metadata(self) -> BatchMetadata | None:
+        """Where the records went; None before, and if nothing was published."""
+        return self._reserved.metadata
+
+    async def __aenter__(self) -> np.ndarray[Any, Any]:
+        return await self._producer._wait(self._reserved.__enter__)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._producer._wait(lambda: self._reserved.__exit__(kind, error, trace))

@@ -17,7 +17,7 @@ import psutil
 
 from shmq import Admin, coordination
 from shmq.cli.output import counted, print_table
-from shmq.store import CONSUMER, Broker, Groups, Topics, broker_directory, open_broker
+from shmq.store import CONSUMER, Broker, Groups, Topics, broker_directory, mapped, open_broker
 
 
 @click.command()
@@ -27,7 +27,7 @@ from shmq.store import CONSUMER, Broker, Groups, Topics, broker_directory, open_
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def status(broker: str | None, seconds: float, as_json: bool) -> None:
-    """One look at a broker: topics, rates, groups, lag, clients, disk."""
+    """One look at a broker: topics, rates, groups, lag, clients and what they hold, disk."""
     directory = broker_directory(broker)
     open_broker(directory, create=False).close()
     with Admin(bootstrap_servers=f"shm://{directory}") as admin:
@@ -53,12 +53,14 @@ def look(admin: Admin, seconds: float) -> dict[str, Any]:
     groups = admin.describe_groups(names) if coordinator else {}
     disk = psutil.disk_usage(admin.broker.directory)
     memory = psutil.disk_usage("/dev/shm")
+    clients = _clients(admin.broker)
     return {
         "broker": admin.broker.directory,
         "coordinator": coordinator,
         "topics": list(topics.values()),
         "groups": [_group(name, groups.get(name)) for name in names],
-        "clients": _clients(admin.broker),
+        "clients": clients,
+        "held": _held(admin.broker, {each["pid"]: each["process"] for each in clients}),
         "disk": {"free_bytes": disk.free, "total_bytes": disk.total},
         "memory": {"free_bytes": memory.free, "total_bytes": memory.total},
     }
@@ -104,6 +106,21 @@ def _clients(broker: Broker) -> list[dict[str, Any]]:
     return clients
 
 
+def _held(broker: Broker, processes: dict[int, str]) -> list[dict[str, Any]]:
+    """Which process has how many bytes of which topic mapped, most of what the log has no more first."""
+    held = sorted(mapped(broker, processes), key=lambda each: (-each.gone_bytes, -each.bytes))
+    return [
+        {
+            "pid": each.pid,
+            "process": processes[each.pid],
+            "topic": each.topic or None,
+            "mapped_bytes": each.bytes,
+            "gone_bytes": each.gone_bytes,
+        }
+        for each in held
+    ]
+
+
 def _show(found: dict[str, Any]) -> None:
     coordinator = f"coordinator {found['coordinator']}" if found["coordinator"] else "no coordinator (none is needed)"
     click.echo(f"{found['broker']}: {coordinator}")
@@ -130,6 +147,17 @@ def _show(found: dict[str, Any]) -> None:
     print_table(counted(len(groups), "group"), ["group", "state", "members ", "lag "], groups)
     clients = [[str(each["pid"]), each["process"], _size(each["resident_bytes"])] for each in found["clients"]]
     print_table(counted(len(clients), "client"), ["pid ", "process", "memory "], clients)
+    held = [
+        [
+            str(each["pid"]),
+            each["process"],
+            each["topic"] or "(deleted)",
+            _size(each["mapped_bytes"]),
+            _size(each["gone_bytes"]),
+        ]
+        for each in found["held"]
+    ]
+    print_table("mapped", ["pid ", "process", "topic", "mapped ", "gone from the log "], held)
 
 
 def _size(count: float) -> str:

@@ -27,6 +27,7 @@ def _option_list() -> str:
     return "\n".join(["\b", "Topic options, their defaults, and what is allowed (meanings: README):", *lines])
 
 
+_NO_LARGE_PAGES = "; /dev/shm gives them if it is mounted with huge=within_size or huge=always"
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _configs = click.option(
     "--config", "configs", multiple=True, metavar="NAME=VALUE", help="A topic option; may be given several times."
@@ -200,4 +201,8 @@ def _print_topic(topic: dict[str, Any]) -> None:
         ["partition ", "first offset ", "end offset ", "records ", "segments ", "bytes "],
         rows,
     )
-    click.echo("  " + "  ".join(f"{name}={value}" for name, value in topic["configs"].items()))
+    on_large_pages = [each["large_page_bytes"] for each in topic["partitions"]]
+    if None not in on_large_pages:
+        total, large = sum(each["bytes"] for each in topic["partitions"]), sum(on_large_pages)
+        click.echo(f"  on large pages: {large:,} of {total:,} bytes" + (_NO_LARGE_PAGES if total and not large else ""))
+    click.echo("  " + "  ".join(f"{name}={value}" for name, value in topic["configs"].items() if value))

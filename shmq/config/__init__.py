@@ -11,6 +11,7 @@ from .broker import BrokerConfig
 from .checks import checked_timeout_ms
 from .client import AdminConfig
 from .consumer import ConsumerConfig
+from .items import ItemType
 from .options import options_table
 from .producer import ProducerConfig
 from .share import ShareConsumerConfig
@@ -21,6 +22,7 @@ __all__ = [
     "AdminConfig",
     "BrokerConfig",
     "ConsumerConfig",
+    "ItemType",
     "ProducerConfig",
     "ShareConsumerConfig",
     "TopicConfig",

@@ -14,7 +14,7 @@ from typing import Any
 
 from shmq.errors import KafkaConfigurationError
 
-from .checks import INT32_MAX, Boolean, CallableOr, Choice, Number, shown
+from .checks import GIB, INT32_MAX, INT64_MAX, Boolean, ByteCount, CallableOr, Choice, Number, shown
 from .groups import GroupName, Strategies
 from .options import option
 from .reading import ReadingConfig
@@ -70,6 +70,20 @@ class ConsumerConfig(ReadingConfig):
         "or with an error.",
     )
     max_poll_records: int = option(500, Number(1, INT32_MAX), "Most records that one `poll` returns.")
+    values: str = option(
+        "bytes",
+        Choice({"bytes": "bytes", "memoryview": "memoryview"}),
+        "What `record.value` is: `bytes`, copied out; or a read-only `memoryview` of the shared memory, which stays as "
+        "it is for as long as the view lives. A `value_deserializer` is given the same.",
+        ours=True,
+    )
+    max_pinned_bytes: int = option(
+        GIB,
+        ByteCount(0, INT64_MAX),
+        "Most bytes of segments that the views of this whole process may keep from being used again; more than that is "
+        "copied. Of several consumers, the one made last that names it decides.",
+        ours=True,
+    )
     allow_auto_create_topics: bool = option(
         True,
         Boolean(),

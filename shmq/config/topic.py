@@ -15,7 +15,9 @@ from typing import Any
 from shmq.errors import InvalidConfigurationError
 
 from .checks import GIB, INT32_MAX, INT64_MAX, KIB, MIB, Boolean, ByteCount, Choice, Number, shown
+from .items import DtypeText, ItemType, ShapeText
 from .options import Option, option, options_of
+from .ring import hot_ring
 from .suggest import did_you_mean
 
 MIN_RING_SLOTS, MAX_RING_SLOTS = 1024, 65536
@@ -46,11 +48,13 @@ class TopicConfig:
         16 * MIB,
         ByteCount(64 * KIB, 512 * MIB),
         "Size of one segment file. A partition is a ring of them, and grows and shrinks by whole ones.",
+        default_text="16777216; in memory 2097152, or more for large records or a large `retention_bytes`",
     )
     retention_bytes: int = option(
         GIB,
         ByteCount(128 * KIB, INT64_MAX, refused={-1: _BOUNDED}),
         "Most bytes that one partition keeps; at least 2 segments.",
+        default_text="1073741824; in memory 16777216, or 8 segments",
     )
     retention_ms: int = option(
         7 * 24 * 60 * 60 * 1000,
@@ -96,6 +100,23 @@ class TopicConfig:
         "How long a stopped producer may hold up readers in the middle of an append before the append is undone; "
         "a dead one's is undone at once.",
         ours=True,
+    )
+    dtype: str | None = option(
+        None,
+        DtypeText(),
+        "Makes the topic typed: each record is an item of this numpy dtype and of `shape`, without headers. Structured "
+        "ones as `x:f4,y:i8` or as numpy prints them; no Python objects, little-endian.",
+        ours=True,
+        alterable=False,
+        default_text="none: records are bytes",
+    )
+    shape: str = option(
+        "",
+        ShapeText(),
+        "With `dtype`: the shape of an item. `*` first: each item is an array of a length of its own.",
+        ours=True,
+        alterable=False,
+        default_text="one value",
     )
     explicit: frozenset[str] = frozenset()
 
@@ -160,6 +181,11 @@ class TopicConfig:
         return {name: getattr(self, name) for name in TOPIC_OPTIONS} | {"explicit": sorted(self.explicit)}
 
     @property
+    def item_type(self) -> ItemType | None:
+        """What each record is, None where records are bytes."""
+        return None if self.dtype is None else ItemType(self.dtype, self.shape)
+
+    @property
     def segments(self) -> int:
         """How many segments `retention_bytes` allows; at least 2."""
         return self.retention_bytes // self.segment_bytes
@@ -182,17 +208,30 @@ class TopicConfig:
             "claim_timeout_ms": self.claim_timeout_ms,
             # On disk a page that was written back and dropped would be read again before it is overwritten.
             "reuse": self.storage == "memory",
+            "item_bytes": self.item_type.item_bytes if self.item_type is not None else 0,
         }
 
     @classmethod
     def _completed(cls, given: Mapping[str, Any]) -> TopicConfig:
         """Fill in defaults, some of which follow other options, and check the rules between options."""
         bare = cls(**given)
+        follow: dict[str, Any] = {"crc": bare.storage == "disk"}
+        if bare.storage == "memory":
+            item = 0 if bare.item_type is None else bare.item_type.item_bytes
+            follow |= hot_ring(given, max(item, given.get("max_message_bytes", 0)))
+        bare = cls(**{**follow, **given})
         limit = max_message_bytes_of(bare.segment_bytes)
-        follow = {"crc": bare.storage == "disk", "max_message_bytes": min(_DEFAULT_MAX_MESSAGE_BYTES, limit)}
+        item_bytes = _checked_item_bytes(bare, limit)
+        follow["max_message_bytes"] = min(max(_DEFAULT_MAX_MESSAGE_BYTES, item_bytes), limit)
         config = cls(**{**follow, **given}, explicit=frozenset(given))
+        if config.max_message_bytes < item_bytes:
+            raise _refusal(
+                "max_message_bytes",
+                config.max_message_bytes,
+                f"is less than an item of {config.item_type}, which has {item_bytes} bytes; leave it out",
+            )
         if config.max_message_bytes > limit:
-            needed = -(-(config.max_message_bytes + 8192) * 8 // 7)
+            needed = segment_bytes_for(config.max_message_bytes)
             raise _refusal(
                 "max_message_bytes",
                 config.max_message_bytes,
@@ -226,6 +265,11 @@ def max_message_bytes_of(segment_bytes: int) -> int:
     return segment_bytes * 7 // 8 - 8192
 
 
+def segment_bytes_for(message_bytes: int) -> int:
+    """Return the smallest `segment_bytes` that allows records of this size."""
+    return -(-(message_bytes + 8192) * 8 // 7)
+
+
 def topic_option(name: object) -> Option:
     """Return the option of this name, in any of its forms. Raises: InvalidConfigurationError: there is none."""
     if isinstance(name, str) and name in _BY_NAME:
@@ -245,6 +289,23 @@ def _checked(options: Mapping[str, object]) -> dict[str, Any]:
             raise _refusal(name, value, f"the option {found.name!r} is given twice, under two names")
         given[found.name] = found.parse(value, InvalidConfigurationError, text=True)
     return given
+
+
+def _checked_item_bytes(config: TopicConfig, limit: int) -> int:
+    """Bytes of an item, 0 where there are none or they vary. Refuses a shape without a dtype, and too large ones."""
+    item = config.item_type
+    if item is None:
+        if config.shape:
+            raise _refusal("shape", config.shape, "needs a dtype, such as dtype=float32")
+        return 0
+    if item.unit_bytes > limit:
+        raise _refusal(
+            "shape",
+            config.shape,
+            f"makes an item of {item} {item.unit_bytes} bytes large, but segment_bytes={config.segment_bytes} allows "
+            f"{limit}; raise segment_bytes to {segment_bytes_for(item.unit_bytes)} or more",
+        )
+    return item.item_bytes
 
 
 def _refusal(name: str, value: object, problem: str) -> InvalidConfigurationError:

@@ -31,6 +31,7 @@ from .caller import (
     OffsetOutOfRangeError,
     RecordListTooLargeError,
     TopicAlreadyExistsError,
+    TopicTypeError,
     UnknownTopicOrPartitionError,
 )
 from .groups import (
@@ -110,6 +111,7 @@ __all__ = [
     "TooManyProcessesError",
     "TooManyReadersError",
     "TopicAlreadyExistsError",
+    "TopicTypeError",
     "UnknownMemberIdError",
     "UnknownTopicOrPartitionError",
     "UnsupportedVersionError",

@@ -128,6 +128,23 @@ class RecordListTooLargeError(MessageSizeTooLargeError):
 
 
 @valued
+class TopicTypeError(ShmqError, TypeError):
+    """Something that is not what the items of a topic are, or a call that needs items of a topic that has none.
+
+    `wanted` is what the topic has, `given` what was given, and `advice` what to do, all as text.
+    """
+
+    error_code = 87
+    topic: str
+    wanted: str
+    given: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"topic {self.topic!r} has {self.wanted}, not {self.given}; {self.advice}"
+
+
+@valued
 class OffsetOutOfRangeError(ShmqError):
     """An offset that the partition no longer has, or does not have yet."""
 

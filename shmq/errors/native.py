@@ -18,6 +18,7 @@ from .caller import (
     MessageSizeTooLargeError,
     OffsetOutOfRangeError,
     RecordListTooLargeError,
+    TopicTypeError,
     UnknownTopicOrPartitionError,
 )
 from .groups import CommitFailedError
@@ -53,6 +54,14 @@ def _fenced(path: str, partition: int, epoch: int) -> ShmqError:
     return CommitFailedError("", path, partition, f"its epoch is {epoch} by now")
 
 
+def _not_items(topic: str, partition: int, offset: int, item_bytes: int, record_bytes: int) -> ShmqError:
+    found = f"{record_bytes} bytes" if record_bytes else "records that are no items"
+    where = f"{found} at offset {offset} of partition {partition}"
+    return TopicTypeError(
+        topic, f"items of {item_bytes} bytes", where, "poll() reads them as bytes, or seek() past them"
+    )
+
+
 _FROM_NATIVE: dict[str, Callable[..., ShmqError]] = {
     "full": BufferFullError,
     "crowded": QueueFullError,
@@ -72,6 +81,7 @@ _FROM_NATIVE: dict[str, Callable[..., ShmqError]] = {
     "forked": ForkedError,
     "concurrent": ConcurrentUseError,
     "fenced": _fenced,
+    "not_items": _not_items,
     "internal": InternalError,
 }
 

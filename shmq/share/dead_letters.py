@@ -68,9 +68,12 @@ class DeadLetters:
         self._config, self._address = config, f"shm://{connection.broker.directory}"
         self._producer: Producer | None = None
         try:
-            connection.topic(topic)
+            item_type = connection.topic(topic).config.item_type
         except UnknownTopicOrPartitionError as error:
             raise KafkaConfigurationError("dead_letter_topic", repr(topic), str(error)) from None
+        if item_type is not None:
+            problem = f"has items of {item_type}, and items have no headers; name a topic without a dtype"
+            raise KafkaConfigurationError("dead_letter_topic", repr(topic), problem)
 
     def send(self, record: _native.ConsumerRecord, reason: str, delivery_count: int) -> None:
         """Append a record's dead letter; as every append, it is in the log when this returns.

@@ -13,7 +13,9 @@ from .broker import Broker, open_broker
 from .family import Family
 from .gc import GcReport, collect, collect_all, collect_instance
 from .groups import CONSUMER, QUEUE, SHARE, Group, Groups, check_group_name
+from .mapped import Mapped, mapped
 from .meta import TopicMeta
+from .pages import large_page_bytes
 from .shares import ShareMember, SharePlace, Shares
 from .steps import open_partition
 from .temporary import temporary_broker
@@ -30,6 +32,7 @@ __all__ = [
     "GcReport",
     "Group",
     "Groups",
+    "Mapped",
     "ShareMember",
     "SharePlace",
     "Shares",
@@ -40,6 +43,8 @@ __all__ = [
     "collect",
     "collect_all",
     "collect_instance",
+    "large_page_bytes",
+    "mapped",
     "open_broker",
     "open_partition",
     "temporary_broker",

@@ -89,7 +89,7 @@ SPOILT = [
     (has_a_zeroed_identity, errors.NotABrokerError, "no JSON"),
     (has_zeroed_processes, errors.CorruptSegmentError, "procs"),
     (has_truncated_processes, errors.CorruptSegmentError, "procs"),
-    (has_processes_of_another_version, errors.UnsupportedVersionError, "format 99, this shmq reads 1"),
+    (has_processes_of_another_version, errors.UnsupportedVersionError, "format 99, this shmq reads 2"),
 ]
 
 

@@ -166,6 +166,24 @@ def test_topics_are_created_described_altered_and_deleted(shmq):
     assert shmq("topics", "list").stdout == b""
 
 
+def test_a_typed_topic_is_created_and_described_with_dtype_and_shape(shmq):
+    created = shmq("topics", "create", "t", "--config", "shmq.dtype=x:f4,y:u1", "--config", "shape=3")
+    refused = shmq("topics", "create", "u", "--config", "shmq.dtype=>f4")
+    wrong = shmq("produce", "t", given=b"short\n")
+    right = shmq("produce", "t", given=b"fifteen bytes..\n")
+
+    [described] = json.loads(shmq("topics", "describe", "t", "--json").stdout)
+    table = shmq("topics", "describe", "t").stdout.decode()
+
+    assert created.returncode == 0
+    assert (refused.returncode, b"big-endian" in refused.stderr) == (1, True)
+    assert (wrong.returncode, b"not 5 bytes" in wrong.stderr) == (1, True)
+    assert right.returncode == 0
+    assert shmq("consume", "t", "--from-beginning").stdout == b"fifteen bytes..\n"
+    assert described["configs"]["shmq.dtype"] == "[('x', '<f4'), ('y', 'u1')]"
+    assert "shmq.dtype=[('x', '<f4'), ('y', 'u1')]  shmq.shape=3" in table
+
+
 def test_records_are_deleted_before_an_offset_or_all(shmq):
     shmq("topics", "create", "t", "--partitions", "2")
     shmq("produce", "t", "--partition", "0", given=b"0\n1\n2\n")

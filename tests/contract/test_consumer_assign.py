@@ -173,6 +173,8 @@ def test_metrics_count_what_was_read(broker, places):
         "sleep-total": 0,
         "sleep-rescued-total": 0,
         "claims-healed-total": 0,
+        "kept-segments": 0,
+        "kept-bytes": 0,
     }
     assert broker.consumer("t", metrics_enabled=False).metrics() == {}
 

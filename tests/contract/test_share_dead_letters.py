@@ -97,6 +97,13 @@ def test_a_late_rejection_leaves_no_dead_letter(broker, wait_until):
     assert broker.values("dead") == []
 
 
+def test_a_typed_topic_takes_no_dead_letters(broker):
+    broker.create("typed", dtype="int64")
+
+    with pytest.raises(errors.KafkaConfigurationError, match="dead_letter_topic='typed': has items of int64"):
+        broker.share_consumer("t", dead_letter_topic="typed")
+
+
 def test_a_missing_topic_is_made_at_once_or_refused(broker):
     broker.create()
     with pytest.raises(errors.KafkaConfigurationError, match="dead_letter_topic='dead': topic 'dead' does not exist"):

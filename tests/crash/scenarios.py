@@ -135,6 +135,18 @@ def append_when_taken_for_dead(act: Act) -> None:
         act.tell(f"retried {producer.metrics()['producer-metrics']['record-retry-total']:.0f}")
 
 
+def fork_with_a_pin(act: Act) -> None:
+    with _consumer(act) as consumer:
+        consumer.assign([TopicPartition(act.topic, 0)])
+        consumer.poll(5000)
+        act.arm()
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        act.disarm()
+
+
 def register(act: Act) -> None:
     act.arm()
     with _producer(act) as producer:
@@ -455,6 +467,7 @@ SCENARIOS = {
     "read and free space": Scenario(
         read_and_free_space, full_ring_with_waiting_writer, read_before_it_does, CONSUMED, holds=True
     ),
+    "fork while a segment is pinned": Scenario(fork_with_a_pin, some_records),
     "read in another thread": Scenario(read_in_another_thread, full_ring, configs=CONSUMED),
     "wait for a record": Scenario(wait_for_record, some_records),
     "leave": Scenario(leave_readers, some_records, configs=CONSUMED),

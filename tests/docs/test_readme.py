@@ -104,6 +104,15 @@ def test_the_example_of_a_share_group_runs_as_pasted(tmp_path):
     assert done.stdout == "b'7' b'no seven'\n"
 
 
+def test_the_example_of_arrays_runs_as_pasted():
+    code = re.search(r"<!-- arrays.*?```python\n(.*?)```", README, re.DOTALL)[1]
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+    assert done.stderr == ""
+    assert done.stdout == "1008 items; the newest: float32 (8, 256) 2.0\n"
+
+
 def test_the_example_of_a_queue_runs_as_pasted():
     code = re.search(r"<!-- queue:.*?```python\n(.*?)```", README, re.DOTALL)[1]
 

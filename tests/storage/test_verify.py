@@ -242,7 +242,7 @@ def _count_of_another_word(segment: Segment, pos: int, word: Word) -> str:
 
 
 def _unknown_kind(segment: Segment, pos: int, word: Word) -> str:
-    segment.set_batch(pos, "kind", 3)
+    segment.set_batch(pos, "kind", 9)
     return "unknown kind"
 
 
@@ -396,7 +396,7 @@ def test_verify_finds_a_segment_header_whose_checksum_is_wrong(restored: Specime
     expect(restored, topic, segment, "", 0)
 
 
-@pytest.mark.parametrize(("field", "value"), [("version", 2), ("version", 0), ("incompat", 1)])
+@pytest.mark.parametrize(("field", "value"), [("version", _native.LAYOUT_VERSION + 1), ("version", 0), ("incompat", 1)])
 @pytest.mark.parametrize("name", ["segment", "control"])
 def test_verify_refuses_another_version_and_names_both(restored: Specimen, name: str, field: str, value: int) -> None:
     topic = topic_of(restored, "plain")

@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from shmq.config import TopicConfig, options_table
 from shmq.config.topic import MAX_RING_SLOTS, TOPIC_OPTIONS, max_message_bytes_of
@@ -178,7 +180,8 @@ def test_the_core_gets_numbers() -> None:
     native = TopicConfig.parse({"retention": "consumed", "message.timestamp.type": "LogAppendTime"}).native()
 
     assert (native["retention"], native["timestamp_type"]) == (1, 1)
-    assert set(native) == {*TOPIC_OPTIONS, "timestamp_type"} - {"storage", "message_timestamp_type"}
+    of_python = {"storage", "message_timestamp_type", "dtype", "shape"}
+    assert set(native) == {*TOPIC_OPTIONS, "timestamp_type", "item_bytes", "reuse"} - of_python
 
 
 def test_the_table_has_a_line_for_every_option() -> None:
@@ -186,3 +189,112 @@ def test_the_table_has_a_line_for_every_option() -> None:
 
     assert all(f"| `{name}` |" in table for name in TOPIC_OPTIONS)
     assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stored"),
+    [
+        ("float32", "float32"),
+        ("f4", "float32"),
+        (np.float32, "float32"),
+        (np.dtype("datetime64[ns]"), "datetime64[ns]"),
+        ("S16", "|S16"),
+        ("x:f4, y:i8", "[('x', '<f4'), ('y', '<i8')]"),
+        ([("x", "f4"), ("v", "u1", (3,))], "[('x', '<f4'), ('v', 'u1', (3,))]"),
+        ("[('x', '<f4')]", "[('x', '<f4')]"),
+        (
+            np.dtype([("a", "i1"), ("b", "f8")], align=True),
+            "{'names': ['a', 'b'], 'formats': ['i1', '<f8'], 'offsets': [0, 8], 'itemsize': 16, 'aligned': True}",
+        ),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_dtype_is_stored_as_one_text_that_makes_it_again(dtype: object, stored: str | None) -> None:
+    config = TopicConfig.from_json(json.loads(json.dumps(TopicConfig.parse({"shmq.dtype": dtype}).to_json())))
+
+    assert config.dtype == stored
+    if config.item_type is not None:
+        wanted = [("x", "f4"), ("y", "i8")] if dtype == "x:f4, y:i8" else dtype
+        assert config.item_type.dtype == np.dtype([("x", "f4")] if dtype == "[('x', '<f4')]" else wanted)
+
+
+@pytest.mark.parametrize(
+    ("shape", "stored", "text", "item_bytes"),
+    [
+        ("", "", "float32 ()", 4),
+        ("256", "256", "float32 (256,)", 1024),
+        (256, "256", "float32 (256,)", 1024),
+        ("28,28", "28,28", "float32 (28, 28)", 3136),
+        ((28, 28), "28,28", "float32 (28, 28)", 3136),
+        ("(28, 28,)", "28,28", "float32 (28, 28)", 3136),
+        ("*", "*", "float32 (*,)", 0),
+        ("*, 3", "*,3", "float32 (*, 3)", 0),
+    ],
+)
+def test_a_shape_is_stored_as_one_text(shape: object, stored: str, text: str, item_bytes: int) -> None:
+    config = TopicConfig.parse({"dtype": "float32", "shape": shape})
+
+    assert config.shape == stored
+    assert config.item_type is not None
+    assert str(config.item_type) == text
+    assert config.item_type.item_bytes == item_bytes
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dtype": "float23"}, "is not a dtype"),
+        ({"dtype": "x:f4,"}, "name:type"),
+        ({"dtype": "[('x',"}, "is not a dtype"),
+        ({"dtype": "{'a': 1}"}, "is not a dtype"),
+        ({"dtype": 3}, "is not a dtype"),
+        ({"dtype": "f4" * 3000}, "4096 characters"),
+        ({"dtype": np.dtype([(f"field_{number}", "f4") for number in range(300)])}, "4096 characters"),
+        ({"dtype": "O"}, "Python objects"),
+        ({"dtype": [("x", "O")]}, "Python objects"),
+        ({"dtype": ">f4"}, "big-endian"),
+        ({"dtype": "x:>f4,y:i8"}, "big-endian"),
+        ({"dtype": "S"}, "has no size"),
+        ({"dtype": str}, "has no size"),
+        ({"dtype": ("f4", (3,))}, "give dtype float32 and shape 3"),
+        ({"dtype": "f4", "shape": "0"}, "'0' is no length"),
+        ({"dtype": "f4", "shape": "28,*"}, "'\\*' is no length"),
+        ({"dtype": "f4", "shape": "28;28"}, "'28;28' is no length"),
+        ({"dtype": "f4", "shape": "-1"}, "'-1' is no length"),
+        ({"dtype": "f4", "shape": True}, "must be text or a tuple"),
+        ({"dtype": "f4", "shape": "2," * 32}, "32 dimensions"),
+        ({"shape": "28"}, "needs a dtype"),
+        ({"dtype": "f4", "shape": "4000000"}, "raise segment_bytes to 18295077"),
+        ({"dtype": "f8", "shape": "1000", "max_message_bytes": 100}, "which has 8000 bytes"),
+    ],
+)
+def test_what_no_item_can_be_is_refused_with_a_reason(options: dict[str, object], words: str) -> None:
+    with pytest.raises(InvalidConfigurationError, match=words):
+        TopicConfig.parse(options)
+
+
+@pytest.mark.parametrize("change", [{"dtype": "f8"}, {"shape": "3"}, {"dtype": None}])
+def test_what_items_are_cannot_be_altered(change: dict[str, object]) -> None:
+    config = TopicConfig.parse({"dtype": "f4", "shape": "2"})
+
+    with pytest.raises(InvalidConfigurationError, match=r"for the life of the topic|needs a dtype"):
+        config.altered(change)
+
+
+def test_an_item_that_is_larger_than_the_usual_limit_raises_it() -> None:
+    assert TopicConfig.parse({"dtype": "f8", "shape": "1000,200"}).max_message_bytes == 1_600_000
+
+
+@given(hnp.array_dtypes(max_size=4) | hnp.scalar_dtypes() | hnp.nested_dtypes(max_leaves=5))
+def test_every_dtype_is_stored_so_that_it_comes_back_or_is_refused(dtype: np.dtype) -> None:
+    try:
+        config = TopicConfig.parse({"dtype": dtype})
+    except InvalidConfigurationError as refused:
+        assert dtype.itemsize == 0 or dtype.subdtype or not dtype.isnative, str(refused)
+        return
+
+    again = TopicConfig.parse({"dtype": config.dtype})
+    assert again.dtype == config.dtype
+    assert again.item_type is not None
+    assert again.item_type.dtype == dtype

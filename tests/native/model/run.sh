@@ -2,7 +2,7 @@
 
 model=$here/model
 explorer=(coroutine memory visited ops step canon explore trace main)
-core=(journal ring spare waiters)
+core=(journal pins ring spare waiters)
 helpers=(ledger log log_read)
 # The explorer switches stacks by hand and hashes them: no canaries, no shadow stack, no frame pointers.
 model_flags="-DSHMQ_MODEL -fno-stack-protector -fomit-frame-pointer"
@@ -10,7 +10,8 @@ model_flags="-DSHMQ_MODEL -fno-stack-protector -fomit-frame-pointer"
 
 # Small enough to be explored without reductions, too: the verdict must be the same.
 naive=('memory-*' append-two wait-one wait-two-sleepers roll-one retire-looker reuse-one readers-one readers-joining \
-    holds-move holds-late-set-of-another offsets-one spare-one)
+    holds-move holds-late-set-of-another offsets-one spare-one pins-reader pins-fork pins-tenants pins-two-takers \
+    mapping-one mapping-fork)
 
 sources_in() {
     local directory=$1 name

@@ -8,7 +8,7 @@
 #define WORLD_STACK_BYTES 16384 /* of an actor */
 #define WORLD_SAVED_BYTES 4096  /* most of it that may be in use between two operations */
 #define WORLD_GHOST_BYTES 2048 /* of all regions together */
-#define WORLD_GHOSTS 4
+#define WORLD_GHOSTS 5
 
 enum world_kind {
     WORLD_START,
