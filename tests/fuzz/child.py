@@ -85,7 +85,7 @@ def run_mapped(specimen: Specimen, seed: int, count: int, totals: Counter[str]) 
     rng = random.Random(seed)
     try:
         for _ in range(count):
-            run(Exercise(specimen, rng.choice(specimen.topics), rng, judged=False), totals)
+            run(Exercise(specimen, rng.choice(specimen.topics), rng, judged=False, at_rest=False), totals)
         out, _ = vandal.communicate("\n", timeout=CASE_DEADLINE_S)
         totals["damages"] = int(out)
     finally:

@@ -8,10 +8,11 @@ Sits: over the package's public face; `child` calls it.
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from specimen import FIRST_MS, SEGMENT_BYTES, Row, Specimen, Topic
+from specimen import FIRST_MS, ITEM_BYTES, SEGMENT_BYTES, Row, Specimen, Topic
 
 from shmq import Consumer, ConsumerRecord, Producer, TopicPartition, _native
 from shmq.errors import ShmqError
@@ -25,8 +26,11 @@ class Exercise:
     Not judged: where checksums were forged or are missing, nothing can tell a forged record from one that was sent.
     """
 
-    def __init__(self, specimen: Specimen, topic: Topic, rng: random.Random, *, judged: bool) -> None:
+    def __init__(
+        self, specimen: Specimen, topic: Topic, rng: random.Random, *, judged: bool, at_rest: bool = True
+    ) -> None:
         self.specimen, self.topic, self.rng = specimen, topic, rng
+        self.at_rest = at_rest  # else a view in place may lose its file under whoever looks at it
         self.place = TopicPartition(topic.name, 0)
         self.sent: dict[bytes | None, list[tuple[int | None, Row]]] = {}
         for offset, row in topic.rows.items():
@@ -125,6 +129,8 @@ class Exercise:
                 lambda: self._seek_and_poll(consumer),
                 lambda: self._seek_and_poll(consumer),
                 lambda: self._iterate(consumer),
+                lambda: self._poll_items(consumer),
+                lambda: self._poll_items(consumer),
                 lambda: consumer.seek_to_beginning(),
                 lambda: consumer.seek_to_end(self.place),
                 lambda: consumer.position(self.place),
@@ -157,6 +163,33 @@ class Exercise:
             if count == 20:
                 return
 
+    def _poll_items(self, consumer: Consumer) -> None:
+        """From anywhere on, in place where that is safe, until nothing comes."""
+        consumer.seek(self.place, self._some_offset())
+        [reader] = consumer._readers
+        reader.item_bytes = self.rng.choice((0, ITEM_BYTES))
+        consumer._values_in_place = self.at_rest and self.rng.random() < 0.5
+        most = self.rng.choice((1, 7, 500))
+        while found := consumer._poll_items(self.rng.choice((0, 0, 1)), most, self.at_rest and self.rng.random() < 0.7):
+            [items] = found.values()
+            assert 0 < items.count <= most
+            self._judge_items(items)
+
+    def _judge_items(self, items: _native.Items) -> None:
+        data, stamps = bytes(memoryview(items)), items.timestamps
+        self.delivered += items.count
+        for index in range(items.count if self.judged else 0):
+            key = items.keys[index] if items.keys is not None else None
+            value = data[items.stride * index :][: items.item_bytes]
+            stamp = stamps if isinstance(stamps, int) else struct.unpack_from("<q", stamps, 8 * index)[0]
+            known = self.sent.get(value, [])
+            assert any(
+                row[0] == key and row[1] == value and offset in (None, items.base_offset + index)
+                for offset, row in known
+            ), (
+                f"offset {items.base_offset + index} was never sent so: {key!r} {value!r} {stamp}; sent: {repr(known)[:300]}"
+            )
+
     def _some_offset(self) -> int:
         last = max(self.topic.rows, default=0)
         return self.rng.choice((0, 1, self.rng.randrange(last + 2), last, last + 1, 1 << 22, (1 << 63) - 1))
@@ -186,7 +219,27 @@ class Exercise:
         self._try(lambda: producer.send_many(self.topic.name, [b"fuzz:a", b"fuzz:b"], timestamp_ms=FIRST_MS))
         for value in (b"fuzz:a", b"fuzz:b"):
             self.sent.setdefault(value, []).append((None, (None, value, [], FIRST_MS)))
+        for _ in range(3):
+            self._try(lambda: self._append_items(producer))
         self._try(producer.close)
+
+    def _append_items(self, producer: Producer) -> None:
+        [appender] = producer._topic(self.topic.name).appenders
+        count = self.rng.choice((1, 3, 60))
+        items = [b"fuzz:item:%d" % self.rng.getrandbits(64) for _ in range(count)]
+        items = [each.ljust(ITEM_BYTES, b".") for each in items]
+        keys = [self.rng.choice((None, b"k")) for _ in items] if self.rng.random() < 0.5 else None
+        for index, each in enumerate(items):
+            self.sent.setdefault(each, []).append((None, (keys[index] if keys else None, each, [], FIRST_MS)))
+        if self.at_rest and self.rng.random() < 0.7:
+            reservation = appender.reserve(count * ITEM_BYTES, count, 2)
+            with memoryview(reservation) as room:
+                room[:] = b"".join(items)
+            if self.rng.random() < 0.3:
+                appender.append_rows([(None, b"fuzz:a", None, FIRST_MS)], 2)
+            reservation.publish(2, keys, FIRST_MS)
+        else:
+            appender.append_items(b"".join(items), count, 2, keys, FIRST_MS)
 
     # -- the judgement -------------------------------------------------------------------------------------------------
 

@@ -24,10 +24,14 @@ from on_disk import (
     CLAIMED,
     COMMITTED,
     EMPTY,
+    ITEMS,
+    ITEMS_FIELDS,
     PAGE,
     READER_BYTES,
     READERS,
     READERS_POS,
+    REFERENCE,
+    RESERVED,
     ROW_BYTES,
     SEALED,
     UNIT,
@@ -107,7 +111,7 @@ def _plausible_word(rng: random.Random, segment: Segment, pos: int) -> int:
     """A journal word with a valid state, whose ends are near those of its neighbours."""
     here = unpack_word(segment.word(pos))
     before = unpack_word(segment.word(pos - 8)) if pos > PAGE else Word(0, 0, 0, 0)
-    state = rng.choice((EMPTY, CLAIMED, COMMITTED, ABORTED, SEALED, 0, 6, 7))
+    state = rng.choice((EMPTY, CLAIMED, COMMITTED, ABORTED, SEALED, RESERVED, 0, 7))
     if state == EMPTY:
         return empty_word(rng.choice((segment.get("incarnation"), 0, rng.getrandbits(61))))
     ends = rng.choice((before, here))
@@ -115,7 +119,7 @@ def _plausible_word(rng: random.Random, segment: Segment, pos: int) -> int:
         state,
         rng.choice((here.owner, 0, DEAD_OWNER, rng.getrandbits(15))),
         rng.choice((ends.end_pos, here.end_pos, _extreme(rng, 24, ends.end_pos), segment.get("data_units"))),
-        rng.choice((ends.end_count, here.end_count, _extreme(rng, 22, ends.end_count))),
+        rng.choice((ends.end_count, here.end_count, before.end_count, _extreme(rng, 22, ends.end_count))),
     ).pack()
 
 
@@ -219,6 +223,8 @@ def forged_batches(rng: random.Random, specimen: Specimen, topic: Topic) -> str:
         value = _extreme(rng, 8 * BATCH_FIELDS[field][1], segment.batch(pos, field))
         segment.set_batch(pos, field, value)
         change = f"{field} = {value:#x}"
+    elif segment.batch(pos, "kind") in (ITEMS, REFERENCE):
+        change = _forge_items(rng, segment, pos)
     else:
         row = pos + BATCH_BYTES
         for _ in range(rng.choice((0, 0, 1, 2))):  # a later row
@@ -233,6 +239,22 @@ def forged_batches(rng: random.Random, specimen: Specimen, topic: Topic) -> str:
     segment.sign_batch(pos, first_count)
     segment.store()
     return f"{segment.path.name}: batch of {word} at {pos}: {change}, signed"
+
+
+def _forge_items(rng: random.Random, segment: Segment, pos: int) -> str:
+    """In their header, or among the lengths of their keys."""
+    if rng.random() < 0.7:
+        field = rng.choice(sorted(ITEMS_FIELDS))
+        near = segment.batch(pos, rng.choice((field, "count", "payload_bytes")))
+        value = _extreme(rng, 8 * ITEMS_FIELDS[field][1], near)
+        segment.set_batch(pos, field, value)
+        return f"{field} = {value:#x}"
+    inside = segment.batch(pos, "kind") == ITEMS
+    keys = pos + UNIT + inside * segment.batch(pos, "count") * segment.batch(pos, "item_bytes")
+    at = min(keys + 4 * rng.randrange(max(1, segment.batch(pos, "count"))), len(segment.data) - 4)
+    value = _extreme(rng, 32, segment.batch(pos, "keys_bytes"))
+    struct.pack_into("<I", segment.data, at, value)
+    return f"a key's length {at - pos} bytes in = {value:#x}"
 
 
 def cut(rng: random.Random, specimen: Specimen, topic: Topic) -> str:

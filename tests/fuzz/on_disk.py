@@ -18,7 +18,8 @@ from shmq._native import crc32c
 PAGE = 4096
 UNIT = 64
 
-EMPTY, CLAIMED, COMMITTED, ABORTED, SEALED = 1, 2, 3, 4, 5
+EMPTY, CLAIMED, COMMITTED, ABORTED, SEALED, RESERVED = 1, 2, 3, 4, 5, 6
+ITEMS, REFERENCE = 3, 4  # kinds of batches
 FREE, LIVE = 1, 2
 MAKING, READY = 1, 2
 SPARE_SEQ = (1 << 64) - 1
@@ -87,6 +88,13 @@ BATCH_FIELDS = {
     "attributes": (21, 1),
     "attempt": (22, 1),
     "reserved": (23, 1),
+}
+ITEMS_FIELDS = {
+    "item_bytes": (24, 4),
+    "keys_bytes": (28, 4),
+    "items_unit": (32, 4),
+    "items_crc": (36, 4),
+    "items_reserved": (40, 8),
 }
 BATCH_BYTES = 24
 ROW_BYTES = 24
@@ -215,16 +223,16 @@ class Segment(File):
         """(word, position of its batch, records before it) of every claim."""
         before = Word(0, 0, 0, 0)
         for _, word in self.used():
-            if word.state != SEALED:
+            if word.state not in (SEALED, RESERVED):
                 yield word, self.get("data_pos") + before.end_pos * UNIT, before.end_count
             before = word
 
     def batch(self, pos: int, field: str) -> int:
-        at, width = BATCH_FIELDS[field]
+        at, width = (BATCH_FIELDS | ITEMS_FIELDS)[field]
         return int.from_bytes(self.data[pos + at : pos + at + width], "little")
 
     def set_batch(self, pos: int, field: str, value: int) -> None:
-        at, width = BATCH_FIELDS[field]
+        at, width = (BATCH_FIELDS | ITEMS_FIELDS)[field]
         self.data[pos + at : pos + at + width] = value.to_bytes(width, "little")
 
     def sign_batch(self, pos: int, first_count: int) -> None:

@@ -22,6 +22,7 @@ SEGMENT_BYTES = 65536
 CLAIM_TIMEOUT_MS = 10
 DEAD_OWNER = 1023  # a process slot that nobody ever had
 FIRST_MS = 1_700_000_000_000
+ITEM_BYTES = 200
 
 Row = tuple["bytes | None", "bytes | None", "list[tuple[str, bytes | None]]", int]
 """Key, value, headers, timestamp."""
@@ -41,7 +42,7 @@ class Topic:
 
     @property
     def has_crc(self) -> bool:
-        return self.name != "bare"
+        return not self.name.startswith("bare")
 
 
 class Specimen:
@@ -59,6 +60,8 @@ class Specimen:
             self._add(admin, "lapped", _singles, ring_slots=4, retention_bytes=2 * SEGMENT_BYTES)
             self._add(admin, "queue", _singles, retention="consumed", retention_bytes=16 * SEGMENT_BYTES)
             self._add(admin, "bare", _batches, crc=False)
+            self._add(admin, "items", _items)
+            self._add(admin, "bare-items", _items, crc=False)
             self._add(admin, "fresh", _nothing)
         self.procs = directory / "procs"
         self.procs_bytes = self.procs.read_bytes()
@@ -99,7 +102,7 @@ class Specimen:
                 value = b"queue:more:%d" % len(topic.rows) + bytes(3000)
                 offset = producer.send(name, value, timestamp_ms=FIRST_MS).get().offset
                 topic.rows[offset] = (None, value, [], FIRST_MS)
-        if fill is _batches:
+        if fill in (_batches, _items):
             _leave_claims(topic)
         topic.files = bytes_of(directory.iterdir())
         self.topics.append(topic)
@@ -162,6 +165,29 @@ def _batches(producer: Producer, rng: random.Random, topic: str) -> Iterator[tup
         (placed,) = producer.send_many(topic, values, keys, timestamp_ms=stamp)
         for index, each in enumerate(values):
             yield placed.base_offset + index, (keys[index] if keys else None, each, [], stamp)
+
+
+def _items(producer: Producer, rng: random.Random, topic: str) -> Iterator[tuple[int, Row]]:
+    """Arrays with and without keys, in one claim or in place, single items, and reservations that were never published."""
+    [appender] = producer._topic(topic).appenders
+    for number in range(120):
+        stamp = FIRST_MS + 1000 * (number ^ 5)
+        count = rng.choice((1, 1, 2, 3, 50))
+        items = [
+            _value(rng, topic, 100 * number + each, 400).ljust(ITEM_BYTES, b".")[:ITEM_BYTES] for each in range(count)
+        ]
+        keys = [rng.choice((None, b"", b"key", b"%d" % each)) for each in range(count)] if number % 3 else None
+        if number % 2:
+            offset, _ = appender.append_items(b"".join(items), count, 0, keys, stamp)
+        else:
+            reservation = appender.reserve(count * ITEM_BYTES, count, 0)
+            with memoryview(reservation) as room:
+                room[:] = b"".join(items)
+            if number % 8 == 0:
+                continue
+            offset, _ = reservation.publish(0, keys, stamp)
+        for index, each in enumerate(items):
+            yield offset + index, (keys[index] if keys else None, each, [], stamp)
 
 
 def _leave_claims(topic: Topic) -> None:
