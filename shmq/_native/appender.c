@@ -99,8 +99,9 @@ static void look_at_place(struct append *append) {
         return;
     if (!segment->header || segment->journal.incarnation != items->incarnation)
         copy_instead(append);
-    else if (segment->crc && append->appender->attempt == 0)
+    else if (segment->crc && !items->summed)
         items->crc = shmq_items_crc(segment, items->unit, (uint64_t)items->count * items->item_bytes);
+    items->summed = true;
 }
 
 static uint64_t largest_in(const struct append *append) {
@@ -202,15 +203,22 @@ static int fail_control(struct shmq_appender *appender, const char *what, uint64
     return shmq_fail(&appender->fail, SHMQ_E_CORRUPT, appender->partition->directory, "control: %s", what);
 }
 
-static int append_all(struct append *append) {
-    struct shmq_appender *appender = append->appender;
-    append->wake = false;
-    appender->wanted_bytes = append->bytes;
+int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, struct shmq_items *items, uint32_t count,
+                struct shmq_appended *appended) {
+    struct append append; /* member by member: `woken` needs no zeros */
+    append.appender = appender;
+    append.rows = rows;
+    append.items = items;
+    append.count = count;
+    append.bytes = rows ? shmq_batch_bytes(rows, count) : shmq_items_bytes(items);
+    append.appended = appended;
+    append.wake = false;
+    appender->wanted_bytes = append.bytes;
     for (;;) {
-        append->claimed = false;
-        int result = shmq_guarded(append_guarded, append, &appender->fail, appender->partition->directory);
-        if (result == SHMQ_E_STORAGE && append->claimed)
-            result = shmq_guarded(give_up, append, &appender->fail, appender->partition->directory);
+        append.claimed = false;
+        int result = shmq_guarded(append_guarded, &append, &appender->fail, appender->partition->directory);
+        if (result == SHMQ_E_STORAGE && append.claimed)
+            result = shmq_guarded(give_up, &append, &appender->fail, appender->partition->directory);
         if (result == SHMQ_LOST) {
             /* We were taken for dead. Nobody has read the batch: append it again, with a lock that is ours. */
             appender->aborted++;
@@ -221,33 +229,12 @@ static int append_all(struct append *append) {
                 continue;
             result = SHMQ_E_ABORTED;
         }
-        if (append->wake)
-            shmq_doorbell_ring_all(appender->partition->process, append->woken);
+        if (append.wake)
+            shmq_doorbell_ring_all(appender->partition->process, append.woken);
         if (result != SHMQ_ROLL)
             appender->attempt = 0;
         return result == SHMQ_E_CORRUPT ? fail_corrupt(appender) : result;
     }
-}
-
-int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, uint32_t count, struct shmq_appended *appended) {
-    struct append append; /* member by member: `woken` needs no zeros */
-    append.appender = appender;
-    append.rows = rows;
-    append.count = count;
-    append.bytes = shmq_batch_bytes(rows, count);
-    append.appended = appended;
-    return append_all(&append);
-}
-
-int shmq_append_items(struct shmq_appender *appender, struct shmq_items *items, struct shmq_appended *appended) {
-    struct append append;
-    append.appender = appender;
-    append.rows = NULL;
-    append.items = items;
-    append.count = items->count;
-    append.bytes = shmq_items_bytes(items);
-    append.appended = appended;
-    return append_all(&append);
 }
 
 struct reserve {

@@ -34,16 +34,14 @@ struct shmq_appended {
     int64_t timestamp_ms; /* of the first record, as stored */
 };
 
-/* Append `count` rows as one batch. A row's timestamp below 0 means now.
+/* Append `count` rows, or items if `rows` is NULL, as one batch. A timestamp below 0 means now. Items in place whose segment is
+ * not the newest any more, or is full, are copied: then `items->incarnation` is 0 after it.
  *
  * OK. ROLL: call shmq_appender_roll(), then again. E_TOO_LARGE: `fail.wanted` bytes, `fail.limit` allowed, and
  * `fail.what` names the limit. E_ABORTED: a healer took this process for dead `attempts` times. E_DELETED,
  * E_CORRUPT, E_STORAGE. FULL with `beyond`: it would go past the window's max_items. Nothing was appended unless OK. */
-int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, uint32_t count, struct shmq_appended *appended);
-
-/* The same for items, as one batch. Items in place whose segment is not the newest any more, or is full, are copied: then
- * `items->incarnation` is 0 after it. */
-int shmq_append_items(struct shmq_appender *appender, struct shmq_items *items, struct shmq_appended *appended);
+int shmq_append(struct shmq_appender *appender, struct shmq_row *rows, struct shmq_items *items, uint32_t count,
+                struct shmq_appended *appended);
 
 /* Take units of the segment appended to, for items that are appended in place later. */
 struct shmq_reservation {

@@ -75,6 +75,7 @@ struct shmq_items {
     /* They lie where they are to be read, in units that were reserved in this incarnation; 0: they are to be copied. */
     uint64_t incarnation;
     uint32_t unit, crc;
+    bool summed; /* `crc` is theirs */
 };
 
 /* As shmq_batch_bytes() and shmq_batch_write(). */

@@ -57,7 +57,7 @@ PyObject *shmq_py_append_checked(AppenderObject *self, struct shmq_items *items,
     struct shmq_work work = {
         .items = items, .count = items->count, .bytes = (uint64_t)items->count * items->item_bytes + items->keys_bytes};
     struct shmq_appended appended;
-    int result = shmq_py_work(self, &work, max_block_ms, &appended);
+    int result = shmq_py_append(self, &work, max_block_ms, &appended);
     PyMem_Free((void *)items->keys);
     if (result < 0)
         return NULL;
@@ -105,7 +105,7 @@ PyObject *shmq_py_reserve(AppenderObject *self, PyObject *args) {
         return NULL;
     struct shmq_reservation reservation;
     struct shmq_work work = {.reservation = &reservation, .count = (uint32_t)count, .item_bytes = each};
-    if (shmq_py_work(self, &work, max_block_ms, NULL) < 0)
+    if (shmq_py_append(self, &work, max_block_ms, NULL) < 0)
         return NULL;
     return shmq_reservation_new(self, &reservation, (uint32_t)count, each);
 }

@@ -68,10 +68,9 @@ static int find_limit(struct shmq_appender *appender, struct outcome *outcome) {
 }
 
 static int do_work(struct shmq_appender *appender, const struct shmq_work *work, struct shmq_appended *appended) {
-    if (__builtin_expect(work->rows != NULL, 1))
-        return shmq_append(appender, work->rows, work->count, appended);
-    return work->items ? shmq_append_items(appender, work->items, appended)
-                       : shmq_reserve(appender, work->count, work->item_bytes, work->reservation);
+    if (__builtin_expect(work->reservation != NULL, 0))
+        return shmq_reserve(appender, work->count, work->item_bytes, work->reservation);
+    return shmq_append(appender, work->rows, work->items, work->count, appended);
 }
 
 static int act(AppenderObject *self, enum act what, const struct shmq_work *work, struct shmq_appended *appended,
@@ -199,7 +198,7 @@ static bool is_long(const AppenderObject *self, const struct shmq_work *work) {
            work->items->incarnation != segment->journal.incarnation;
 }
 
-int shmq_py_work(AppenderObject *self, const struct shmq_work *work, uint64_t max_block_ms, struct shmq_appended *appended) {
+int shmq_py_append(AppenderObject *self, const struct shmq_work *work, uint64_t max_block_ms, struct shmq_appended *appended) {
     struct patience patience = {0, 0, false};
     struct outcome outcome; /* act() fills it */
     for (;;) {
@@ -219,12 +218,6 @@ int shmq_py_work(AppenderObject *self, const struct shmq_work *work, uint64_t ma
             return raise_failed(self, result, &outcome);
         }
     }
-}
-
-int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, uint64_t bytes, uint64_t max_block_ms,
-                   struct shmq_appended *appended) {
-    struct shmq_work work = {.rows = rows, .count = count, .bytes = bytes};
-    return shmq_py_work(self, &work, max_block_ms, appended);
 }
 
 /* ---- append_rows(rows, max_block_ms, placed=None) ---- */
@@ -297,8 +290,9 @@ static PyObject *append_held(AppenderObject *self, struct held *held, PyObject *
     for (Py_ssize_t index = 0; index < held->count; index++)
         if (hold_row(held, PyList_GET_ITEM(list, index)) < 0)
             return NULL;
+    struct shmq_work work = {.rows = held->rows, .count = (uint32_t)held->count, .bytes = held->bytes};
     struct shmq_appended appended;
-    if (shmq_py_append(self, held->rows, (uint32_t)held->count, held->bytes, max_block_ms, &appended) < 0)
+    if (shmq_py_append(self, &work, max_block_ms, &appended) < 0)
         return NULL;
     return Py_BuildValue("(KLO)", (unsigned long long)appended.base_offset, (long long)appended.timestamp_ms,
                          was_stamped(held, list) ? Py_True : Py_False);
@@ -333,8 +327,9 @@ static PyObject *appender_append(AppenderObject *self, PyObject *const *args, Py
     if (PyErr_Occurred() || PyObject_GetBuffer(args[0], &value, PyBUF_SIMPLE) < 0)
         return NULL;
     struct shmq_row row = {.value = value.buf, .key_bytes = -1, .value_bytes = value.len, .timestamp_ms = -1};
+    struct shmq_work work = {.rows = &row, .count = 1, .bytes = (uint64_t)value.len};
     struct shmq_appended appended;
-    int result = shmq_py_append(self, &row, 1, (uint64_t)value.len, max_block_ms, &appended);
+    int result = shmq_py_append(self, &work, max_block_ms, &appended);
     PyBuffer_Release(&value);
     return result < 0 ? NULL : PyLong_FromUnsignedLongLong(appended.base_offset);
 }

@@ -96,9 +96,7 @@ struct shmq_work {
 };
 
 /* Do it, with waiting for space; 0, or negative with an exception set: E_DELETED if the topic is gone. */
-int shmq_py_work(AppenderObject *self, const struct shmq_work *work, uint64_t max_block_ms, struct shmq_appended *appended);
-int shmq_py_append(AppenderObject *self, struct shmq_row *rows, uint32_t count, uint64_t bytes, uint64_t max_block_ms,
-                   struct shmq_appended *appended);
+int shmq_py_append(AppenderObject *self, const struct shmq_work *work, uint64_t max_block_ms, struct shmq_appended *appended);
 
 /* py_append_items.c: methods of Appender. */
 PyObject *shmq_py_append_items(AppenderObject *self, PyObject *args, PyObject *kwargs);

@@ -178,8 +178,9 @@ static PyObject *append(ProducerObject *self, TopicObject *topic, struct shmq_ro
                                "record_bytes", (unsigned long long)bytes, "limit_bytes", self->max_request_size, "limit",
                                "max_request_size");
     AppenderObject *appender = (AppenderObject *)PyTuple_GET_ITEM(topic->appenders, partition);
+    struct shmq_work work = {.rows = row, .count = 1, .bytes = bytes};
     struct shmq_appended appended;
-    int result = shmq_py_append(appender, row, 1, bytes, self->max_block_ms, &appended);
+    int result = shmq_py_append(appender, &work, self->max_block_ms, &appended);
     PyObject *future = NULL;
     if (result == 0) {
         self->sent++;

@@ -103,7 +103,8 @@ static bool put_now(QueueObject *self, PyObject *object) {
                                .key_bytes = -1,
                                .value_bytes = PyBytes_GET_SIZE(plain),
                                .timestamp_ms = -1};
-        done = shmq_py_append(self->appender, &row, 1, (uint64_t)row.value_bytes, 0, &appended) == 0;
+        struct shmq_work work = {.rows = &row, .count = 1, .bytes = (uint64_t)row.value_bytes};
+        done = shmq_py_append(self->appender, &work, 0, &appended) == 0;
     }
     Py_XDECREF(plain);
     if (!done)

@@ -21,12 +21,12 @@ static uint64_t data_pos_of(uint64_t journal_words) {
 
 struct shmq_geometry shmq_segment_geometry(const struct shmq_options *options) {
     /* A word for each batch, so that the smallest ones fill the data area; two for each where the space for one may be
-     * reserved first; and one more for SEALED. */
+     * reserved first; and one more for SEALED. Never so few that a batch which fits finds no word. */
     uint64_t batch_units = options->item_bytes / SHMQ_UNIT_BYTES / 2;
     batch_units = batch_units ? batch_units : 1;
     uint64_t bytes = options->segment_bytes - 2 * SHMQ_PAGE_BYTES - 8;
     uint64_t units = bytes * batch_units / (SHMQ_UNIT_BYTES * batch_units + 8);
-    uint64_t words = units / batch_units + 1;
+    uint64_t words = units / batch_units + 1 > 3 ? units / batch_units + 1 : 3;
     uint64_t data_pos = data_pos_of(words);
     return (struct shmq_geometry){(uint32_t)words, (uint32_t)units, data_pos, data_pos + units * SHMQ_UNIT_BYTES};
 }

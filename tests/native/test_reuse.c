@@ -77,7 +77,7 @@ static void append(struct shmq_appender *appender, struct record *record) {
                            .timestamp_ms = 1};
     struct shmq_appended appended;
     for (;;) {
-        int result = shmq_append(appender, &row, 1, &appended);
+        int result = shmq_append(appender, &row, NULL, 1, &appended);
         if (result == SHMQ_OK)
             return;
         if (result == SHMQ_ROLL)
