@@ -41,6 +41,7 @@ from shmq.types import (
 if TYPE_CHECKING:
     from shmq.arrays import ArrayBatch
     from shmq.executor import Executor
+    from shmq.pipelines import Latest
     from shmq.queues import JoinableQueue, Queue, ShutDown, SimpleQueue, get_context
     from shmq.share import ShareConsumer
 
@@ -50,6 +51,7 @@ _LATER = {
     "ArrayBatch": "shmq.arrays",
     "Executor": "shmq.executor",
     "JoinableQueue": "shmq.queues",
+    "Latest": "shmq.pipelines",
     "Queue": "shmq.queues",
     "ShareConsumer": "shmq.share",
     "ShutDown": "shmq.queues",
@@ -73,6 +75,7 @@ __all__ = [
     "Deserializer",
     "Executor",
     "JoinableQueue",
+    "Latest",
     "NewPartitions",
     "NewTopic",
     "OffsetAndMetadata",

@@ -20,7 +20,7 @@ LAYERS = [
     {"subscription"},
     {"arrays"},
     {"producer", "consumer", "admin_forms"},
-    {"share"},
+    {"share", "pipelines"},
     {"admin_results", "admin_groups", "admin_shares"},
     {"admin"},
     {"__init__"},
