@@ -81,8 +81,20 @@ PyObject *shmq_items_of(uint64_t base_offset, uint32_t count, uint32_t item_byte
     return (PyObject *)self;
 }
 
+static bool holds(const struct shmq_segment *segment, const uint8_t *bytes) {
+    return segment->header && bytes >= segment->data && bytes < (const uint8_t *)segment->header + segment->mapped_bytes;
+}
+
+/* Which of a reader's segments the bytes lie in: what comes again through a window is read by a reader of its own. */
+static const struct shmq_segment *segment_of(const ReaderObject *reader, const uint8_t *bytes) {
+    if (holds(&reader->reader.segment, bytes))
+        return &reader->reader.segment;
+    return reader->share && holds(&reader->share->back.segment, bytes) ? &reader->share->back.segment : NULL;
+}
+
 PyObject *shmq_view_in_place(ReaderObject *reader, const uint8_t *bytes, uint32_t length) {
-    struct shmq_kept *kept = shmq_kept_take(reader->partition->partition, &reader->reader.segment);
+    const struct shmq_segment *segment = segment_of(reader, bytes);
+    struct shmq_kept *kept = segment ? shmq_kept_take(reader->partition->partition, segment) : NULL;
     ItemsObject *self = kept ? new_items(0, 1, length, length) : NULL;
     if (!self) {
         shmq_kept_drop(kept);

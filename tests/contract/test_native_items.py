@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from shmq import TopicPartition, _native, errors
+from shmq import AcknowledgeType, TopicPartition, _native, errors
 from shmq.store import Topics
 
 SEGMENT_BYTES = 65536
@@ -417,6 +417,28 @@ def test_segments_that_views_keep_are_counted_and_capped(log, kept_limit):
     del views, same
     gc.collect()
     assert _native.kept() == (0, 0)
+
+
+def test_a_record_that_comes_again_through_a_window_is_a_view_of_the_segment_it_lies_in(broker):
+    broker.create(segment_bytes=SEGMENT_BYTES, retention_bytes=8 * SEGMENT_BYTES)
+    values = [b"%d:" % index + bytes(9000) for index in range(20)]  # three segments
+    producer = broker.producer()
+    for value in values:
+        producer.send("t", value)
+    consumer = broker.share_consumer("t", auto_offset_reset="earliest", share_acknowledgement_mode="explicit")
+    consumer._values_in_place = True
+    seen = {}
+    while len(seen) < 20:
+        for records in consumer.poll(timeout_ms=WAIT_MS).values():
+            for record in records:
+                again = record.delivery_count > 1
+                consumer.acknowledge(record, AcknowledgeType.ACCEPT if again else AcknowledgeType.RELEASE)
+                if again:
+                    seen[record.offset] = record.value
+
+    assert [seen[offset] for offset in range(20)] == values
+    assert {type(value) for value in seen.values()} == {memoryview}
+    assert _native.kept()[0] >= 3
 
 
 def test_a_value_in_place_is_a_view_and_pickles_as_bytes(log, kept_limit):
