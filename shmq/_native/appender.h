@@ -55,12 +55,17 @@ struct shmq_reservation {
  * Otherwise as shmq_append(). Who dies, or never appends them, leaves a hole: nobody waits for it. */
 int shmq_reserve(struct shmq_appender *appender, uint32_t count, uint64_t item_bytes, struct shmq_reservation *reservation);
 
-/* Go to the newest segment, making it if need be. Makes system calls and may take milliseconds.
+/* roll.c: go to the newest segment, making it if need be. Makes system calls and may take milliseconds.
  *
  * OK: append again. FULL: retention "consumed" keeps everything; wait and call again. Errors as above and
  * E_STORAGE_FULL. */
 int shmq_appender_roll(struct shmq_appender *appender);
 
 void shmq_appender_close(struct shmq_appender *appender);
+
+/* For roll.c. Is the segment that was appended to last no part of the log any more? Under guard. */
+bool shmq_appender_was_left(const struct shmq_appender *appender);
+/* A journal word of it breaks the format: E_CORRUPT. */
+int shmq_appender_fail_corrupt(struct shmq_appender *appender);
 
 #endif
