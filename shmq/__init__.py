@@ -41,7 +41,7 @@ from shmq.types import (
 if TYPE_CHECKING:
     from shmq.arrays import ArrayBatch
     from shmq.executor import Executor
-    from shmq.pipelines import Latest
+    from shmq.pipelines import Join, Latest
     from shmq.queues import JoinableQueue, Queue, ShutDown, SimpleQueue, get_context
     from shmq.share import ShareConsumer
 
@@ -50,6 +50,7 @@ __version__ = "0.1.0"
 _LATER = {
     "ArrayBatch": "shmq.arrays",
     "Executor": "shmq.executor",
+    "Join": "shmq.pipelines",
     "JoinableQueue": "shmq.queues",
     "Latest": "shmq.pipelines",
     "Queue": "shmq.queues",
@@ -74,6 +75,7 @@ __all__ = [
     "DefaultPartitioner",
     "Deserializer",
     "Executor",
+    "Join",
     "JoinableQueue",
     "Latest",
     "NewPartitions",

@@ -106,7 +106,7 @@ class ArrayReading(Subscription):
 
         item = self._typed(place)
         lengths = (-1,) if item.varies else ()
-        arrays: Any = [np.frombuffer(each.value, item.dtype).reshape(*lengths, *item.shape) for each in records]
+        arrays: Any = [np.frombuffer(each.value, item.dtype).reshape((*lengths, *item.shape)) for each in records]
         keys = [each.key for each in records]
         offsets = np.array([each.offset for each in records], np.int64)
         stamps = np.array([each.timestamp for each in records], np.int64)

@@ -36,6 +36,13 @@ class Newest(NamedTuple):
     age_ms: int
 
 
+class _Onlooker(Consumer):
+    """A consumer that nobody waits for, also where `retention=consumed`."""
+
+    def _is_reader_of_its_own(self) -> bool:
+        return False
+
+
 class Latest:
     """Looks at one partition's newest record, whatever else there is. Used by one thread at a time.
 
@@ -48,7 +55,9 @@ class Latest:
         KafkaConfigurationError, UnknownTopicOrPartitionError, NotABrokerError, StorageError: as `Consumer`.
         IllegalArgumentError: an option that it sets itself.
 
-    What it gives is whole: a record that is being appended does not count yet.
+    What it gives is whole: a record that is being appended does not count yet. `get` and `wait` never go back. One call
+    reads few records however many there are: it begins at the end, and steps back over what aborted appends left. While
+    several appends are under way at once, one that was completed between them may be passed over until they end.
     """
 
     def __init__(self, topic: str, partition: int = 0, **configs: Any) -> None:
@@ -56,14 +65,14 @@ class Latest:
             if name in configs:
                 raise IllegalArgumentError(f"{name} has no meaning for Latest: it keeps no place in the log")
         self._place = TopicPartition(topic, partition)
-        self._consumer = Consumer(**configs, auto_offset_reset="none", enable_auto_commit=False, group_id=None)
+        self._consumer = _Onlooker(**configs, auto_offset_reset="none", enable_auto_commit=False, group_id=None)
         try:
             self._consumer.assign([self._place])
             self._typed = self._consumer._connection.topic(topic).config.dtype is not None
         except BaseException:
             self._consumer.close()
             raise
-        self._given = -1
+        self._given = self._seen = -1  # offsets: of what was given out last, of what is known to be a record
 
     def get(self, max_age_ms: float | None = None) -> Newest | None:
         """Return the newest record.
@@ -107,8 +116,11 @@ class Latest:
             The last record before the first one that is newer; `age_ms` is what it was at that time. None where there
             is none any more, or not yet.
         """
+        end = self._bounds()[1]  # before the search: what comes after it was not looked at
         newer = self._consumer.offsets_for_times({self._place: timestamp_ms + 1})[self._place]
-        found = self._last_before(None if newer is None else newer.offset)
+        found = self._last_before(end if newer is None else newer.offset)
+        while found is not None and found.timestamp_ms > timestamp_ms:  # it was being appended during the search
+            found = self._last_before(found.offset)
         if found is None:
             return None
         return self._fresh_enough(found._replace(age_ms=max(0, timestamp_ms - found.timestamp_ms)), max_age_ms)
@@ -136,20 +148,32 @@ class Latest:
         for _ in range(_TRIES):
             with contextlib.suppress(OffsetOutOfRangeError):  # retention was faster: look again
                 begin, end = self._bounds()
-                return self._last_between(begin, end if limit is None else min(limit, end))
+                found = self._last_between(begin, end if limit is None else min(limit, end))
+                self._seen = max(self._seen, -1 if found is None else found.offset)
+                return found
         raise OffsetOutOfRangeError(*self._place, end, begin, end)
 
     def _last_between(self, begin: int, end: int) -> Newest | None:
         """Look at the last offset, then at the last two, four ...: those of claims that were aborted hold nothing."""
+        if begin <= self._seen < end:
+            begin = self._seen  # so that an append under way does not hide what was there before
         step = 1
         while begin < end:
             first = max(begin, end - step)
-            self._consumer.seek(self._place, first)
-            before = [each for each in self._poll(0, end - first) if each.offset < end]
-            if before:
-                return before[-1]
+            found = self._last_read(first, end)
+            if found is not None:
+                return found
             end, step = first, 2 * step
         return None
+
+    def _last_read(self, first: int, end: int) -> Newest | None:
+        """Read from one offset to another, which may take several polls, and return the last record."""
+        last = None
+        self._consumer.seek(self._place, first)
+        while (most := end - self._consumer.position(self._place)) > 0 and (found := self._poll(0, most)):
+            before = [each for each in found if each.offset < end]
+            last = before[-1] if before else last
+        return last
 
     def _poll(self, timeout_ms: float, most: int) -> list[Newest]:
         now_ms = time.time_ns() // 1_000_000

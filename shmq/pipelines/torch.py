@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from shmq.consumer import Consumer
-from shmq.errors import IllegalArgumentError
+from shmq.errors import IllegalArgumentError, TopicTypeError
 from shmq.types import TopicPartition
 
 
@@ -33,7 +33,9 @@ class TopicDataset(IterableDataset[torch.Tensor]):
 
     Raises:
         IllegalArgumentError: `group_id` was given.
-        UnknownTopicOrPartitionError, TopicTypeError, NotABrokerError and others: as `Consumer`, once it is iterated.
+        TopicTypeError: once it is iterated: items that no tensor can hold, such as of a structured dtype, or whose
+            length varies.
+        UnknownTopicOrPartitionError, NotABrokerError and others: as `Consumer`, once it is iterated.
 
     A tensor owns a copy: torch has no read-only tensors.
     """
@@ -55,4 +57,13 @@ class TopicDataset(IterableDataset[torch.Tensor]):
             timeout_ms = consumer.config.consumer_timeout_ms
             while batches := consumer.poll_arrays(timeout_ms, self.max_items):
                 for batch in batches.values():
-                    yield from torch.from_numpy(batch.items.copy())
+                    yield from self._tensors(batch.items)
+
+    def _tensors(self, items: Any) -> torch.Tensor:
+        if isinstance(items, list):
+            raise TopicTypeError(self.topic, "items of varying length", "of one shape", "use poll_arrays()")
+        try:
+            return torch.from_numpy(items.copy())
+        except TypeError:
+            advice = "use poll_arrays(), or a topic of plain numbers"
+            raise TopicTypeError(self.topic, f"items of {items.dtype}", "of a dtype of torch's", advice) from None

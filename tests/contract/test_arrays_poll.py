@@ -202,6 +202,17 @@ def test_topics_of_fixed_and_of_varying_items_are_read_together(broker):
     assert (varying.items[0].tolist(), varying.in_place) == ([0, 1, 2, 3, 4], True)
 
 
+def test_single_values_are_read_beside_items_that_vary(broker):
+    fixed = broker.create("fixed", dtype="int64")
+    broker.create("varying", dtype="int16", shape="*")
+    broker.producer().send_array("fixed", np.arange(3))
+
+    found = broker.consumer("fixed", "varying").poll_arrays()
+
+    np.testing.assert_array_equal(found[fixed].items, np.arange(3))
+    assert not found[fixed].items.flags.writeable
+
+
 def test_wakeup_ends_it_and_nothing_is_skipped(broker, ten):
     consumer = broker.consumer("t")
 

@@ -66,3 +66,19 @@ def test_what_it_cannot_read_is_an_error(broker):
     broker.producer().send("t", b"no item")
     with pytest.raises(TopicTypeError):
         next(iter(dataset(broker)))
+
+
+@pytest.mark.parametrize(
+    ("configs", "item"),
+    [
+        ({"dtype": "x:f4,y:i8"}, np.zeros((), [("x", "f4"), ("y", "i8")])),
+        ({"dtype": "float32", "shape": "*"}, np.zeros(3, np.float32)),
+    ],
+    ids=["structured", "varying"],
+)
+def test_items_that_no_tensor_can_hold_are_an_error(broker, configs, item):
+    broker.create("t", **configs)
+    broker.producer().send("t", item)
+
+    with pytest.raises(TopicTypeError, match=r"use poll_arrays\(\)"):
+        next(iter(dataset(broker)))
