@@ -97,7 +97,7 @@ def main(
 @click.argument("before", type=EXISTING_FILE)
 @click.argument("after", type=EXISTING_FILE)
 @click.option("--only", type=split_list, default="", metavar="LIST", help="These suites.")
-@click.option("--changed", is_flag=True, help="Leave out what is as before, or unclear.")
+@click.option("--changed", is_flag=True, help="Leave out what is the same, or unclear.")
 def compare(before: Path, after: Path, only: tuple[str, ...], changed: bool) -> None:
     """Print how two saved results differ."""
     try:

@@ -28,13 +28,17 @@ def print_comparison(
     """
     wanted = set(suites) or {row.suite for row in (*before.rows, *after.rows)}
     table = Table(
-        title="A: before, B: after; a gain above 1 is better", box=SIMPLE, title_justify="left", title_style="bold"
+        title="A: before, B: after; a gain above 1 is better",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+        title_justify="left",
+        title_style="bold",
     )
     for column in ("suite", "case", "peer", "unit"):
         table.add_column(column, no_wrap=True)
     for column in ("A", "B", "gain"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+        table.add_column(column, justify="right", no_wrap=True, min_width=6)
+    table.add_column("", no_wrap=True, min_width=7)
     counts: Counter[str] = Counter()
     for old in before.rows:
         new = after.row(old.suite, old.case, old.peer)
