@@ -1,5 +1,6 @@
-"""`python -m bench`: measure, print, save. `python -m bench compare A.json B.json`: what changed."""
+"""`python -m bench`: measure, print, save, draw. `compare A.json B.json`: what changed. `plot A.json`: draw again."""
 
+import datetime
 import signal
 import sys
 from dataclasses import dataclass
@@ -7,17 +8,25 @@ from pathlib import Path
 from types import FrameType
 
 import click
+from rich.console import Console
 
+from bench.catalogue import PEERS_OF_SUITES, SUITES
 from bench.compare import print_comparison
 from bench.machine import describe_machine
-from bench.peers import ALL, Mode, Peer, find_version, pick_peers, why_missing
-from bench.plan import SUITES, Plan
+from bench.peers import ALL, Peer, find_version, pick_peers, why_missing
+from bench.peers.brokers import BROKERS
+from bench.plan import Plan
+from bench.plots import draw_all
 from bench.report import make_console, print_report
 from bench.results import Results, load, save
-from bench.roles import Pace
+from bench.roles.transfer import Pace
 from bench.run import run_plan
 from bench.values import MIN_SIZE_BYTES
 from bench.verdict import judge
+
+RESULTS = Path("bench-results")
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class Preset:
 
 
 FULL = Preset("8,100,1024,65536,1048576", 3, 300, Pace(1.0, 10.0))
-QUICK = Preset("8,100,65536", 2, 20, Pace(0.2, 0.4))
+QUICK = Preset("100,65536", 2, 5, Pace(0.1, 0.25))
 
 
 def split_list(text: str) -> tuple[str, ...]:
@@ -40,16 +49,20 @@ def split_list(text: str) -> tuple[str, ...]:
 
 
 @click.group(invoke_without_command=True)
-@click.option("--quick", is_flag=True, help="About two minutes: fewer sizes, short runs.")
+@click.option("--quick", is_flag=True, help="About two minutes: fewer sizes, cases and rounds, short runs.")
 @click.option("--only", type=split_list, default=",".join(SUITES), metavar="LIST", help=f"Some of {','.join(SUITES)}.")
 @click.option("--sizes", type=split_list, metavar="LIST", help=f"Record sizes in bytes [{FULL.sizes}].")
 @click.option("--peers", type=split_list, default="", metavar="LIST", help="Peers whose names start with one of these.")
-@click.option("--rounds", type=click.IntRange(1), help=f"Turns of every peer [{FULL.rounds}].")
+@click.option("--rounds", type=click.IntRange(1), help=f"Turns of every peer [{FULL.rounds}, quick: {QUICK.rounds}].")
 @click.option(
     "--seconds", type=click.FloatRange(0.1), help=f"Steady state of a throughput run [{FULL.pace.seconds:g}]."
 )
-@click.option("--kills", type=click.IntRange(1), help=f"Producers killed per way of waiting [{FULL.kills}].")
-@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Save the results here.")
+@click.option("--kills", type=click.IntRange(1), help=f"Processes killed per way of dying [{FULL.kills}].")
+@click.option(
+    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path),
+    help=f"Save the results here [{RESULTS}/DATE/results.json].",
+)  # fmt: skip
+@click.option("--plots", type=DIRECTORY, help="Draw the plots into this directory [beside the JSON].")
 @click.pass_context
 def main(
     context: click.Context,
@@ -61,6 +74,7 @@ def main(
     seconds: float | None,
     kills: int | None,
     json_path: Path | None,
+    plots: Path | None,
 ) -> None:
     """Measure shmq and its peers side by side, from the root of the repository."""
     if context.invoked_subcommand:
@@ -69,24 +83,49 @@ def main(
     pace = Pace(preset.pace.warmup_s, seconds or preset.pace.seconds)
     try:
         sizes_bytes = make_sizes(sizes or split_list(preset.sizes))
+        suites = make_suites(only)
         installed, missing = find_peers(peers)
-        plan = Plan(
-            make_suites(only), sizes_bytes, rounds or preset.rounds, pace, kills or preset.kills, installed, missing
-        )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    sys.exit(run(plan, json_path))
+    kills, rounds = kills or preset.kills, rounds or preset.rounds
+    plan = Plan(suites, sizes_bytes, rounds, pace, kills, quick, installed, peers)
+    json_path = json_path or RESULTS / f"{datetime.datetime.now():%Y-%m-%dT%H%M%S}" / "results.json"
+    sys.exit(run(plan, missing, json_path, plots or json_path.parent))
 
 
 @main.command()
-@click.argument("before", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("after", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def compare(before: Path, after: Path) -> None:
+@click.argument("before", type=EXISTING_FILE)
+@click.argument("after", type=EXISTING_FILE)
+@click.option("--only", type=split_list, default="", metavar="LIST", help="These suites.")
+@click.option("--changed", is_flag=True, help="Leave out what is the same, or unclear.")
+def compare(before: Path, after: Path, only: tuple[str, ...], changed: bool) -> None:
     """Print how two saved results differ."""
     try:
-        print_comparison(make_console(), load(before), load(after))
-    except (ValueError, KeyError, TypeError) as error:
+        print_comparison(make_console(), load(before), load(after), make_suites(only), changed)
+    except ValueError as error:
         raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.argument("result", type=EXISTING_FILE)
+@click.option("--plots", type=DIRECTORY, help="Into this directory [beside the JSON].")
+def plot(result: Path, plots: Path | None) -> None:
+    """Draw the plots of a saved result."""
+    try:
+        draw(make_console(), load(result), plots or result.parent)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.argument("result", type=EXISTING_FILE)
+def show(result: Path) -> None:
+    """Print the tables and targets of a saved result."""
+    try:
+        results = load(result)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    print_report(make_console(), results, judge(results))
 
 
 def make_suites(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -108,13 +147,13 @@ def make_sizes(texts: tuple[str, ...]) -> tuple[int, ...]:
 
 def find_peers(names: tuple[str, ...]) -> tuple[tuple[type[Peer], ...], dict[str, str]]:
     """Return the peers that are installed, and why the others cannot run; ValueError for a name of nobody."""
-    wanted = pick_peers(names)
+    wanted = pick_peers(names, PEERS_OF_SUITES)
     missing = {peer.name: reason for peer in wanted if (reason := why_missing(peer))}
     return tuple(peer for peer in wanted if peer.name not in missing), missing
 
 
-def run(plan: Plan, json_path: Path | None) -> int:
-    """Measure, print, save; return 0 if nothing that is installed failed."""
+def run(plan: Plan, missing: dict[str, str], json_path: Path, plots: Path) -> int:
+    """Measure, print, save, draw; return 0 if nothing that is installed failed."""
     signal.signal(signal.SIGTERM, interrupt)
     console = make_console()
     settings = {
@@ -124,25 +163,38 @@ def run(plan: Plan, json_path: Path | None) -> int:
         "warmup_s": plan.pace.warmup_s,
         "seconds": plan.pace.seconds,
         "kills": plan.kills,
+        "quick": plan.quick,
     }
-    results = Results(describe_machine(), settings, {peer.name: describe_peer(peer, plan) for peer in ALL})
+    about = {peer.name: describe_peer(peer, plan, missing) for peer in (*ALL, *BROKERS)}
+    results = Results(describe_machine(), settings, about)
     finished = run_plan(plan, results, console)
     targets = judge(results)
     results.verdict = [{"target": target.sentence(), "met": target.met} for target in targets]
     print_report(console, results, targets)
-    if json_path:
-        save(results, json_path)
-        console.print(f"saved to {json_path}", highlight=False)
+    save(results, json_path)
+    console.print(f"saved: {json_path}", highlight=False)
+    draw(console, results, plots)
     return 0 if finished and not results.failed() else 1
 
 
-def describe_peer(peer: type[Peer], plan: Plan) -> dict[str, str]:
+def draw(console: Console, results: Results, directory: Path) -> None:
+    """Draw the plots and say where, or why not."""
+    try:
+        written = draw_all(results, directory)
+    except ImportError as error:
+        console.print(f"no plots: {error} (pip install -e '.[bench]')", highlight=False)
+        return
+    console.print(f"drawn: {', '.join(str(path) for path in written) or 'nothing'}", highlight=False)
+
+
+def describe_peer(peer: type[Peer], plan: Plan, missing: dict[str, str]) -> dict[str, str]:
     """Return what stands about a peer in the results."""
-    suites = {"throughput" if mode is Mode.THROUGHPUT else f"pingpong {mode}" for mode in peer.modes}
-    about = {"usage": peer.usage, "suites": ",".join(sorted(suites))}
-    if peer.name in plan.missing:
-        return {**about, "missing": plan.missing[peer.name]}
-    return {**about, "version": find_version(peer)} if plan.has(peer.name) else {**about, "left out": "by --peers"}
+    about = {"usage": peer.usage}
+    if peer.name in missing:
+        return {**about, "missing": missing[peer.name]}
+    if not plan.wants(peer.name):
+        return {**about, "left out": "by --peers"}
+    return about if why_missing(peer) else {**about, "version": find_version(peer)}
 
 
 def interrupt(_signal_number: int, _frame: FrameType | None) -> None:

@@ -20,6 +20,7 @@ def describe_machine() -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "cpu": read_cpu_model(),
         "cpus": len(os.sched_getaffinity(0)),
+        "caches": read_caches(),
         "memory_gib": round(memory_bytes / GIB, 1),
         "shm_gib": round(shutil.disk_usage("/dev/shm").total / GIB, 1),
         "disk": f"{tempfile.gettempdir()} on {read_filesystem(Path(tempfile.gettempdir()))}",
@@ -36,6 +37,21 @@ def read_cpu_model() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def read_caches() -> str:
+    """Return the sizes of the first processor's caches, "L2 1024K, L3 32768K", as far as Linux tells."""
+    found = []
+    for cache in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind, size = (read_word(cache / name) for name in ("level", "type", "size"))
+        if kind != "Instruction" and size:
+            found.append(f"L{level} {size}")
+    return ", ".join(found) or "caches unknown"
+
+
+def read_word(path: Path) -> str:
+    """Return what a small file says, nothing if it is not there."""
+    return path.read_text().strip() if path.exists() else ""
 
 
 def read_filesystem(path: Path) -> str:

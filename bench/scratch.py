@@ -37,6 +37,15 @@ class Scratch:
 
 
 @contextlib.contextmanager
+def open_broker() -> Iterator[str]:
+    """Make a broker for one measurement and give its address; removed with its coordinator and all it holds."""
+    from shmq import temporary_broker
+
+    with temporary_broker(prefix=f"{PREFIX}-{os.getpid()}-") as address:
+        yield address
+
+
+@contextlib.contextmanager
 def make_scratch() -> Iterator[Scratch]:
     """Make both directories; remove them, and every leftover name of this run, at the end."""
     sweep_dead()

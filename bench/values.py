@@ -29,9 +29,9 @@ class Pool:
     marker: bytes
 
 
-def make_pool(size_bytes: int) -> Pool:
-    """Return the pool for one record size (at least MIN_SIZE_BYTES); the same in every process."""
-    count = next((prime for prime in PRIMES if prime * size_bytes <= POOL_BYTES), PRIMES[-1])
+def make_pool(size_bytes: int, count: int = 0) -> Pool:
+    """Return the pool for one record size (at least MIN_SIZE_BYTES), of `count` values; the same in every process."""
+    count = count or next((prime for prime in PRIMES if prime * size_bytes <= POOL_BYTES), PRIMES[-1])
     return Pool(size_bytes, tuple(make_value(number, size_bytes) for number in range(count)), b"\xff" * size_bytes)
 
 

@@ -5,6 +5,7 @@ import importlib.metadata
 from collections.abc import Sequence
 
 from bench.peers.base import Channel, Mode, Peer, Send
+from bench.peers.bulk import FasterFifoLists, MpQueueLists, ShmqMany
 from bench.peers.cloudtoid import Cloudtoid
 from bench.peers.fasterfifo import FasterFifo, FasterFifoMany
 from bench.peers.iceoryx import Iceoryx2
@@ -31,14 +32,22 @@ ALL: tuple[type[Peer], ...] = (
     Cloudtoid,
     ZeroQ,
     Semaphore,
+    ShmqMany,
+    MpQueueLists,
+    FasterFifoLists,
 )
 
 
-def pick_peers(names: Sequence[str]) -> list[type[Peer]]:
-    """Return the peers whose names start with one of `names` (all for none); ValueError for a name of nobody."""
+def pick_peers(names: Sequence[str], others: Sequence[str] = ()) -> list[type[Peer]]:
+    """Return the peers whose names start with one of `names` (all for none).
+
+    Raises:
+        ValueError: a name of nobody, neither here nor among `others`, which single suites have.
+    """
+    known = [*(peer.name for peer in ALL), *others]
     for name in names:
-        if not any(peer.name.startswith(name) for peer in ALL):
-            raise ValueError(f"no peer is called {name!r}; there are {', '.join(peer.name for peer in ALL)}")
+        if not any(each.startswith(name) for each in known):
+            raise ValueError(f"no peer is called {name!r}; there are {', '.join(known)}")
     return [peer for peer in ALL if not names or peer.name.startswith(tuple(names))]
 
 

@@ -24,6 +24,7 @@ class Mode(enum.StrEnum):
     THROUGHPUT = "throughput"  # whatever moves most records
     POLLING = "polling"  # never sleeps
     ASLEEP = "asleep"  # sleeps in the kernel, no spinning first
+    BULK = "bulk"  # as THROUGHPUT, but whole lists are sent in one call
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Channel:
     mode: Mode
     memory: Path  # directory on tmpfs
     disk: Path  # directory on disk
+    list_length: int = 0  # records in one call, where a peer sends lists; 0: one call a record
+    port: int = 0  # where its server listens on loopback, if it has one
 
 
 class Peer(ABC):

@@ -22,11 +22,12 @@ class FasterFifo(Peer):
     modes = frozenset({Mode.THROUGHPUT, Mode.ASLEEP})
     usage = "put / get, no pickling (dumps, loads=bytes); copies: in, out to a buffer, bytes"
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, least_bytes: int = 0) -> None:
         from faster_fifo import Queue
 
         super().__init__(channel)
-        self._queue = Queue(max(ONCE_BYTES, 16 * channel.size_bytes), dumps=as_is, loads=bytes)
+        ring_bytes = max(ONCE_BYTES, 16 * channel.size_bytes, least_bytes)
+        self._queue = Queue(ring_bytes, dumps=as_is, loads=bytes)
 
     def open_sender(self) -> Send:
         send: Send = self._queue.put

@@ -24,22 +24,30 @@ class Iceoryx2(Peer):
         self._held: list[Any] = []
 
     def open_sender(self) -> Send:
+        return make_send(self.open_publisher(), self.channel.size_bytes)
+
+    def open_receiver(self) -> Iterator[bytes]:
+        return receive_from(self.open_subscriber())
+
+    def open_publisher(self) -> Any:
+        """Open this end and return what chunks are loaned from."""
         import iceoryx2 as iox2
 
-        service = self._open_service()
         publisher = (
-            service.publisher_builder()
+            self._open_service()
+            .publisher_builder()
             .initial_max_slice_len(self.channel.size_bytes)
             .backpressure_strategy(iox2.BackpressureStrategy.RetryUntilDelivered)
             .create()
         )
         self._held.append(publisher)
-        return make_send(publisher, self.channel.size_bytes)
+        return publisher
 
-    def open_receiver(self) -> Iterator[bytes]:
+    def open_subscriber(self) -> Any:
+        """Open this end and return what chunks come from."""
         subscriber = self._open_service().subscriber_builder().create()
         self._held.append(subscriber)
-        return receive_from(subscriber)
+        return subscriber
 
     def _open_service(self) -> Any:
         import iceoryx2 as iox2

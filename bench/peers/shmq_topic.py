@@ -117,12 +117,12 @@ def pick_ring(size_bytes: int) -> tuple[int, int]:
     return LARGE_RING
 
 
-def create_topic(broker: str, topic: str, configs: dict[str, object]) -> None:
-    """Create a topic with one partition."""
+def create_topic(broker: str, topic: str, configs: dict[str, object], partitions: int = 1) -> None:
+    """Create a topic."""
     from shmq import Admin, NewTopic
 
     with Admin(bootstrap_servers=broker) as admin:
-        admin.create_topics([NewTopic(topic, 1, replication_factor=1, topic_configs=configs)])
+        admin.create_topics([NewTopic(topic, partitions, replication_factor=1, topic_configs=configs)])
 
 
 def find_end_offset(broker: str, topic: str) -> int:

@@ -6,7 +6,7 @@ from functools import partial
 from bench.children import ChildError, Children
 from bench.peers import Channel, Mode, Peer
 from bench.plan import Outcome, Plan, Step
-from bench.roles import CLOSE, GO, Drained, Pace, consume, produce
+from bench.roles.transfer import CLOSE, GO, Drained, Pace, consume, produce
 from bench.scratch import Scratch
 
 START_TIMEOUT_S = 30.0
@@ -14,25 +14,35 @@ DRAIN_TIMEOUT_S = 60.0
 SHORT = 0.8  # a steady state shorter than this share of what was asked for is an error
 
 
-def measure(peer_type: type[Peer], size_bytes: int, pace: Pace, scratch: Scratch) -> Outcome:
+def measure(peer_type: type[Peer], size_bytes: int, pace: Pace, scratch: Scratch, list_length: int = 0) -> Outcome:
     """Return the rate in records a second, and what to note beside it.
 
     Raises:
         ChildError: a process failed or hung, or the counts differ.
     """
     with scratch.directory(scratch.memory) as memory, scratch.directory(scratch.disk) as disk:
-        peer = peer_type(Channel(memory.name, size_bytes, Mode.THROUGHPUT, memory, disk))
+        peer = peer_type(Channel(memory.name, size_bytes, Mode.THROUGHPUT, memory, disk, list_length))
         try:
-            sent, drained = transfer(peer, pace)
+            return measure_one(peer, pace)
         finally:
             peer.remove()
+
+
+def measure_one(peer: Peer, pace: Pace) -> Outcome:
+    """As `measure`, of a peer that is made already."""
+    sent, drained = transfer(peer, pace)
+    notes = {"received": float(drained.received), "steady_s": drained.steady_s}
+    laps = peer.laps(drained.received)
+    return Outcome([check_drained(sent, drained, pace)], notes if laps is None else {**notes, "laps": laps})
+
+
+def check_drained(sent: int, drained: Drained, pace: Pace) -> float:
+    """Return the rate of the steady state; ChildError if records are missing, or it was too short."""
     if sent != drained.received:
         raise ChildError(f"{sent} records sent, {drained.received} received")
     if drained.steady_s < SHORT * pace.seconds:
         raise ChildError(f"only {drained.steady_s:.2f} s of steady state, {pace.seconds} s wanted")
-    notes = {"received": float(drained.received), "steady_s": drained.steady_s}
-    laps = peer.laps(drained.received)
-    return [drained.steady_count / drained.steady_s], notes if laps is None else {**notes, "laps": laps}
+    return drained.steady_count / drained.steady_s
 
 
 def transfer(peer: Peer, pace: Pace) -> tuple[int, Drained]:

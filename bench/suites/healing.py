@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from functools import partial
 
 from bench.children import CONTEXT, Children
-from bench.healing_roles import kill_and_send, read_on
 from bench.peers import Channel, Mode
 from bench.peers.shmq_topic import ShmqMemory
-from bench.pingpong import percentile
-from bench.plan import Outcome, Plan, Step
-from bench.roles import GO
+from bench.plan import Outcome, Plan, Step, make_curve, percentile
+from bench.roles.healing import kill_and_send, read_on
+from bench.roles.transfer import GO
 from bench.scratch import Scratch
 
 SIZE_BYTES = 8
@@ -46,7 +45,7 @@ def measure(mode: Mode, kills: int, scratch: Scratch) -> Outcome:
         for column in (from_send_ns, from_death_ns)
         for value in (percentile(column, 0.5), percentile(column, 0.99), column[-1])
     ]
-    return values, {"kills": float(len(times_ns))}
+    return Outcome(values, {"kills": float(len(times_ns))}, {str(mode): make_curve(from_send_ns, 1e-6)})
 
 
 def kill_repeatedly(peer: ShmqMemory, stamp_path: str, kills: int) -> list[tuple[int, int]]:
@@ -65,7 +64,8 @@ def kill_repeatedly(peer: ShmqMemory, stamp_path: str, kills: int) -> list[tuple
 
 def steps(plan: Plan, scratch: Scratch) -> Iterator[Step]:
     """A reader that polls, a reader that sleeps."""
-    if plan.has("shmq-memory"):
+    if plan.wants(ShmqMemory.name):
         for mode in (Mode.POLLING, Mode.ASLEEP):
             cases = tuple(f"{mode} {name}" for name in CASES)
-            yield Step("healing", "shmq-memory", cases, "ms", False, partial(measure, mode, plan.kills, scratch))
+            run = partial(measure, mode, plan.kills, scratch)
+            yield Step("healing", ShmqMemory.name, cases, "ms", False, run)

@@ -1,4 +1,4 @@
-"""The producer that dies: `python -m bench.victim BROKER TOPIC STAMP_FILE`, started by `healing`.
+"""The producer that dies: `python -m bench.roles.victim BROKER TOPIC STAMP_FILE`, started by `healing`.
 
 Says on stdout that it is an ordinary producer by now, waits on stdin for the word, arms itself, writes the time into
 the stamp file and sends once more: that send claims, and is killed before it commits.

@@ -1,12 +1,10 @@
-"""What the measured processes of `throughput` and `pingpong` do.
-
-Kept apart from the suites so that a child imports the standard library and its peer, and nothing else.
-"""
+"""One process sends and one receives; or both do, one record going to and fro."""
 
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 
 from bench.peers.base import Peer, Send
@@ -39,7 +37,7 @@ class Drained:
 
 def produce(pipe: Connection, peer: Peer, pace: Pace) -> None:
     """Send pools until the time is up, then the end marker; answer how many records were sent."""
-    pool = make_pool(peer.channel.size_bytes)
+    pool = make_pool(peer.channel.size_bytes, peer.channel.list_length)
     send = peer.open_sender()
     pipe.send(READY)
     pipe.recv()
@@ -58,20 +56,20 @@ def produce(pipe: Connection, peer: Peer, pace: Pace) -> None:
 
 def consume(pipe: Connection, peer: Peer, pace: Pace) -> None:
     """Take and check every record up to the end marker; answer what was seen."""
-    pool = make_pool(peer.channel.size_bytes)
+    pool = make_pool(peer.channel.size_bytes, peer.channel.list_length)
     values = peer.open_receiver()
     pipe.send(READY)
-    pipe.send(drain(values, pool, pace))
+    pipe.send(drain(partial(pick_check(pool), values, pool), pace))
     pipe.recv()
     peer.close()
 
 
-def drain(values: Iterator[bytes], pool: Pool, pace: Pace) -> Drained:
-    """Take and check every record up to the end marker. The steady state starts after the warm-up."""
-    take, clock = pick_check(pool), time.perf_counter
-    received = steady_from = steady_to = take(values, pool)
+def drain(take: Callable[[], int], pace: Pace) -> Drained:
+    """Take until `take` has 0, which is the end marker. The steady state starts after the warm-up."""
+    clock = time.perf_counter
+    received = steady_from = steady_to = take()
     first_s = steady_from_s = steady_to_s = clock()
-    while taken := take(values, pool):
+    while taken := take():
         received += taken
         now_s = clock()
         if now_s - first_s < pace.warmup_s:

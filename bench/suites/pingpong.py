@@ -1,30 +1,31 @@
 """One-way latency between two processes, for one peer and one way of waiting: half of a round trip."""
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
 from bench.children import Children
 from bench.peers import Channel, Mode, Peer
-from bench.plan import Outcome, Plan, Step
-from bench.roles import CLOSE, GO, Pace, echo, ping
+from bench.plan import Outcome, Plan, Step, make_curve, percentile
+from bench.roles.transfer import CLOSE, GO, Pace, echo, ping
 from bench.scratch import Scratch
 
 SIZE_BYTES = 100
 LONGEST_S = 2.0
 START_TIMEOUT_S = 30.0
 PERCENTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
+ONE_WAY_US = 1 / 2000  # of a round trip in nanoseconds
 
 
-def measure(peer_type: type[Peer], mode: Mode, pace: Pace, scratch: Scratch) -> Outcome:
-    """Return the one-way latency in microseconds at each percentile.
+def measure(peer_type: type[Peer], mode: Mode, pace: Pace, scratch: Scratch, port: int = 0) -> Outcome:
+    """Return the one-way latency in microseconds at each percentile, and its distribution.
 
     Raises:
         ChildError: a process failed or hung, or an echo was not what was sent.
     """
     with scratch.directory(scratch.memory) as memory, scratch.directory(scratch.disk) as disk:
-        channel = Channel(f"{memory.name}-there", SIZE_BYTES, mode, memory, disk)
+        channel = Channel(f"{memory.name}-there", SIZE_BYTES, mode, memory, disk, port=port)
         there = peer_type(channel)
         try:
             back = peer_type(replace(channel, name=f"{memory.name}-back"))
@@ -34,7 +35,8 @@ def measure(peer_type: type[Peer], mode: Mode, pace: Pace, scratch: Scratch) -> 
                 back.remove()
         finally:
             there.remove()
-    return [percentile(trips_ns, share) / 2000 for share in PERCENTILES.values()], {"trips": float(len(trips_ns))}
+    values = [percentile(trips_ns, share) * ONE_WAY_US for share in PERCENTILES.values()]
+    return Outcome(values, {"trips": float(len(trips_ns))}, {str(mode): make_curve(trips_ns, ONE_WAY_US)})
 
 
 def exchange(there: Peer, back: Peer, pace: Pace) -> "array[int]":
@@ -54,11 +56,6 @@ def exchange(there: Peer, back: Peer, pace: Pace) -> "array[int]":
             ponger.tell(CLOSE)
         pinger.tell(CLOSE)
     return trips_ns
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """Return the smallest value that at least `share` of the values do not exceed."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def steps(plan: Plan, scratch: Scratch) -> Iterator[Step]:

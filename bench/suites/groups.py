@@ -1,10 +1,8 @@
 """Groups: how soon a killed member is replaced, and a killed coordinator; what a commit costs.
 
-    python -m bench.groups [--kills 300]
-
-Owns: the measurements, and the lines that it prints.
+Owns: the measurements.
 Must never: measure a way that users do not go: public API, real processes, SIGKILL.
-Sits: beside the suites; a command of its own, since it has no peers.
+Sits: beside the other suites; it has no peers.
 """
 
 from __future__ import annotations
@@ -12,67 +10,40 @@ from __future__ import annotations
 import functools
 import os
 import signal
-import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 
-import click
-from rich.progress import track
-
-from bench.report import make_console
-from shmq import Admin, Consumer, Producer, TopicPartition, coordination, temporary_broker
+from bench.children import Children
+from bench.peers.shmq_topic import create_topic
+from bench.plan import Outcome, Plan, Step, make_curve, percentile
+from bench.roles.transfer import CLOSE
+from bench.scratch import Scratch, open_broker
+from bench.suites.seek import time_calls
+from shmq import Admin, Consumer, Producer, TopicPartition, coordination
 from shmq.store.coordinator import coordinator_of
 
 DEADLINE_S = 20.0
+OURS = "shmq-memory"
+TAKEOVERS, COMMITS = 10, 20_000
+MOST_SECONDS = 600.0
+PERCENTILES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
 
 
-@click.command()
-@click.option("--kills", type=click.IntRange(1), default=300, show_default=True, help="Members killed.")
-def main(kills: int) -> None:
-    """Print what was measured."""
-    console = make_console()
-    with temporary_broker() as broker:
-        with Admin(bootstrap_servers=broker) as admin:
-            admin.create_topics({"t": {"num_partitions": 2, "configs": {"storage": "memory"}}})
-        starts = [_time(lambda: _join(broker)) for _ in range(3)]
-        console.print(f"a first member's first assignment: {starts[0]:.0f} ms with the start of the coordinator")
-        console.print(f"commit() of one partition: {_commit_ns(broker):.0f} ns; a bare C call: {_bare_ns():.0f} ns")
-        gaps = _failover_ms(broker, kills)
-        console.print(f"a member killed, {kills} times: its partition flows again after {_spread(gaps)}")
-        console.print(f"a coordinator killed, 10 times: the next one answers after {_spread(_takeover_ms(broker, 10))}")
-
-
-def _time(function: Callable[[], object]) -> float:
+def _start_ms(broker: str) -> list[float]:
+    """Of the first member, with the start of the coordinator."""
     began = time.perf_counter()
-    function()
-    return (time.perf_counter() - began) * 1000
-
-
-def _join(broker: str) -> None:
     with Consumer("t", bootstrap_servers=broker, group_id="first") as consumer:
         while not consumer.assignment():
             consumer.poll(timeout_ms=100)
+        return [(time.perf_counter() - began) * 1000]
 
 
-def _commit_ns(broker: str) -> float:
+def _commit_ns(broker: str) -> list[float]:
     with Consumer(bootstrap_servers=broker, group_id="commits", enable_auto_commit=False) as consumer:
         consumer.assign([TopicPartition("t", 0)])
-        return _per_call_ns(consumer.commit, 20_000)
-
-
-def _bare_ns() -> float:
-    return _per_call_ns([].__len__, 200_000)
-
-
-def _per_call_ns(call: Callable[[], object], count: int) -> float:
-    laps = []
-    for _ in range(5):
-        began = time.perf_counter_ns()
-        for _ in range(count):
-            call()
-        laps.append((time.perf_counter_ns() - began) / count)
-    return min(laps)
+        return [time_calls(consumer.commit, COMMITS)]
 
 
 def _failover_ms(broker: str, kills: int) -> list[float]:
@@ -83,7 +54,7 @@ def _failover_ms(broker: str, kills: int) -> list[float]:
     gaps = []
     try:
         with Consumer("t", bootstrap_servers=broker, group_id="g", auto_offset_reset="latest") as survivor:
-            for _ in track(range(kills), "killing members"):
+            for _ in range(kills):
                 victim = _fork_member(broker)
                 _poll_until(survivor, lambda: len(survivor.assignment()) == 1)
                 theirs = TopicPartition("t", 1 - next(iter(survivor.assignment())).partition)
@@ -143,11 +114,44 @@ def _takeover_ms(broker: str, kills: int) -> list[float]:
     return gaps
 
 
-def _spread(values: list[float]) -> str:
-    ordered = sorted(values)
-    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-    return f"{statistics.median(ordered):.1f} ms (p99 {p99:.1f} ms, longest {ordered[-1]:.1f} ms)"
+def _in_child(find: Callable[[str], list[float]]) -> list[float]:
+    """Run `find(broker)` in a process of its own, with a broker of its own, and return what it found, sorted."""
+    with open_broker() as broker, Children() as children:
+        create_topic(broker, "t", {"storage": "memory"}, partitions=2)
+        child = children.start("client", _answer, find, broker)
+        found: list[float] = children.expect(child, MOST_SECONDS)
+        child.tell(CLOSE)
+    return sorted(found)
 
 
-if __name__ == "__main__":
-    main()
+def _answer(pipe: Connection, find: Callable[[str], list[float]], broker: str) -> None:
+    pipe.send(find(broker))
+    pipe.recv()
+
+
+def measure(name: str, find: Callable[[str], list[float]]) -> Outcome:
+    """Return percentiles in milliseconds, and the distribution."""
+    gaps_ms = _in_child(find)
+    values = [percentile(gaps_ms, share) for share in PERCENTILES.values()]
+    return Outcome(values, {"times": float(len(gaps_ms))}, {name: make_curve(gaps_ms)})
+
+
+def measure_one(find: Callable[[str], list[float]]) -> Outcome:
+    """Return what was found once."""
+    return Outcome(_in_child(find))
+
+
+def steps(plan: Plan, _scratch: Scratch) -> Iterator[Step]:
+    """Members killed, coordinators killed; first assignments and commits, as many as there are rounds."""
+    if not plan.wants(OURS):
+        return
+    gaps = {
+        "member": functools.partial(_failover_ms, kills=plan.kills),
+        "coordinator": functools.partial(_takeover_ms, kills=plan.either(TAKEOVERS, TAKEOVERS // 3)),
+    }
+    for name, find in gaps.items():
+        cases = tuple(f"{name} {percentile_name}" for percentile_name in PERCENTILES)
+        yield Step("groups", OURS, cases, "ms", False, functools.partial(measure, f"{name} killed", find))
+    for _ in range(plan.fewer_rounds):
+        yield Step("groups", OURS, ("first assignment",), "ms", False, functools.partial(measure_one, _start_ms))
+        yield Step("groups", OURS, ("commit of 1 partition",), "ns", False, functools.partial(measure_one, _commit_ns))

@@ -10,8 +10,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bench.peers.shmq_topic import ShmqMemory
-from bench.roles import READY
-from bench.victim import ALIVE
+from bench.roles.transfer import READY
+from bench.roles.victim import ALIVE
 
 WAIT_MS = 10_000
 
@@ -36,7 +36,7 @@ def kill_and_send(pipe: Connection, peer: ShmqMemory, heard: Connection, stamp_p
 
 def run_victim(peer: ShmqMemory, stamp_path: str) -> int:
     """Start a producer, let it kill itself, reap it; return when its death was observed."""
-    command = [sys.executable, "-m", "bench.victim", peer.broker, peer.topic, stamp_path]
+    command = [sys.executable, "-m", "bench.roles.victim", peer.broker, peer.topic, stamp_path]
     victim = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert victim.stdin is not None
     assert victim.stdout is not None

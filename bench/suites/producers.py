@@ -7,14 +7,14 @@ from multiprocessing.connection import Connection
 
 from bench.children import ChildError, Children
 from bench.peers import Channel, Mode, Peer
-from bench.peers.shmq_topic import ShmqAppendOnly, find_end_offset
+from bench.peers.shmq_topic import ShmqAppendOnly, ShmqMemory, find_end_offset
 from bench.plan import Outcome, Plan, Step
-from bench.roles import CLOSE, READY, Pace
+from bench.roles.transfer import CLOSE, READY, Pace
 from bench.scratch import Scratch
 from bench.values import make_pool
 
 SIZE_BYTES = 100
-PRODUCERS = {1: "1 producer", 2: "2 producers", 4: "4 producers"}
+PRODUCERS = (1, 2, 4)
 LONGEST_S = 5.0
 START_TIMEOUT_S = 30.0
 
@@ -35,7 +35,7 @@ def measure(producer_count: int, pace: Pace, scratch: Scratch) -> Outcome:
     sent = sum(count for count, _ in answers)
     if sent != end_offset:
         raise ChildError(f"{sent} records sent, the log ends at {end_offset}")
-    return [sum(rate for _, rate in answers)], {"sent": float(sent)}
+    return Outcome([sum(rate for _, rate in answers)], {"sent": float(sent)})
 
 
 def append_together(peer: Peer, producer_count: int, pace: Pace) -> list[tuple[int, float]]:
@@ -75,7 +75,7 @@ def append(pipe: Connection, peer: Peer) -> None:
 
 def steps(plan: Plan, scratch: Scratch) -> Iterator[Step]:
     """1, 2, 4, 1, 2, 4 ... producers."""
-    for _ in range(plan.rounds if plan.has("shmq-memory") else 0):
-        for count, case in PRODUCERS.items():
+    for _ in range(plan.fewer_rounds if plan.wants(ShmqMemory.name) else 0):
+        for count in PRODUCERS:
             run = partial(measure, count, plan.shorter(LONGEST_S), scratch)
-            yield Step("scaling", "shmq-memory", (case,), "records/s", True, run)
+            yield Step("scaling", ShmqMemory.name, (f"producers {count}",), "records/s", True, run)
