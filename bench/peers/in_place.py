@@ -6,6 +6,7 @@ are read. Made in the parent, pickled to both children, as in `bench.peers.base`
 
 import ctypes
 import mmap
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from bench.peers.shmq_topic import ShmqMemory
 Write = Callable[[int], object]
 WORD_BYTES = 8
 DTYPE: Any = "uint64"
+SPINS = 1000  # some 50 us
 SEGMENT_ARRAYS, SEGMENTS = 4, 4  # at least so many arrays a segment, so many segments
 
 
@@ -68,8 +70,7 @@ class OneRegion(InPlace):
         load, store = _native.cell_load, _native.cell_store
 
         def write(number: int) -> None:
-            while load(memory, 0):
-                pass
+            spin_while(load, memory, 1)
             region.fill(number)
             store(memory, 0, 1)
 
@@ -81,8 +82,7 @@ class OneRegion(InPlace):
         memory, region = self._map()
         load, store = _native.cell_load, _native.cell_store
         while True:
-            while not load(memory, 0):
-                pass
+            spin_while(load, memory, 0)
             yield region
             store(memory, 0, 0)
 
@@ -93,6 +93,15 @@ class OneRegion(InPlace):
         with self._path.open("r+b") as file:
             memory = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
         return memory, np.frombuffer(memory, DTYPE, self.words, mmap.PAGESIZE)
+
+
+def spin_while(load: Callable[[Any, int], int], memory: Any, flag: int) -> None:
+    """Wait until the flag is another; let others run now and then, or they might be who it waits for."""
+    while True:
+        for _ in range(SPINS):
+            if load(memory, 0) != flag:
+                return
+        os.sched_yield()
 
 
 class ShmqInPlace(InPlace):
