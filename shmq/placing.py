@@ -7,7 +7,7 @@ Sits: over the core's ProducerCore; under arrays and producer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from shmq import _native
@@ -65,10 +65,10 @@ class Placing(_native.ProducerCore):
             self._batch_bytes[handle.name] = 0 if total >= self.config.batch_size else total
         return number
 
-    def _check_sizes(self, handle: _native.Topic, partition: int, sizes: Iterable[int]) -> None:
+    def _check_sizes(self, handle: _native.Topic, partition: int, sizes: list[int]) -> None:
         """Refuse what is too large before anything is appended."""
         of_topic = handle.appenders[partition].max_message_bytes
         limit, name = min((self.config.max_request_size, "max_request_size"), (of_topic, "max_message_bytes"))
-        for size in sizes:
-            if size > limit:
-                raise MessageSizeTooLargeError(handle.name, partition, size, limit, name)
+        if max(sizes, default=0) > limit:
+            size = next(each for each in sizes if each > limit)
+            raise MessageSizeTooLargeError(handle.name, partition, size, limit, name)

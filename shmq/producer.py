@@ -23,7 +23,7 @@ from shmq.config import ProducerConfig
 from shmq.connection import Connection
 from shmq.errors import KafkaTimeoutError, RecordListTooLargeError, UnknownTopicOrPartitionError
 from shmq.futures import checked_seconds
-from shmq.rows import checked_timestamp_ms, now_ms, owned, payload_bytes, row_bytes, sizes_of
+from shmq.rows import checked_timestamp_ms, now_ms, owned, payload_bytes, row_bytes, sizes_in, sizes_of
 from shmq.serde import close_serdes
 from shmq.types import BatchMetadata
 
@@ -102,14 +102,14 @@ class Producer(ArraySending):
         by_partition: dict[int, list[Any]] = {}
         if keys is None and (partition is not None or self._partitioner is None):
             if rows:
-                by_partition[self._choose(handle, None, partition, sum(map(payload_bytes, rows)))] = rows
+                by_partition[self._choose(handle, None, partition, sum(sizes_in(rows, payload_bytes)))] = rows
         else:
             chosen_by = itertools.repeat(None) if keys is None else keys
             for row, key, value in zip(rows, chosen_by, values, strict=keys is not None):
                 chosen = self._pick(handle, key, row[0], value, row[1], partition, payload_bytes(row))
                 by_partition.setdefault(chosen, []).append(row)
         for number, batch in by_partition.items():
-            self._check_sizes(handle, number, map(row_bytes, batch))
+            self._check_sizes(handle, number, sizes_in(batch, row_bytes))
         if self._accumulator is not None:
             self._accumulator.flush()  # what was sent before comes before
         done: list[BatchMetadata] = []
@@ -268,7 +268,7 @@ class Producer(ArraySending):
         except UnknownTopicOrPartitionError:  # deleted; it may be created again: look for it anew next time
             self._forget(handle.name)
             raise
-        count, size = len(rows), sum(map(payload_bytes, rows))
+        count, size = len(rows), sum(sizes_in(rows, payload_bytes))
         self._sent += count  # no call in between: no other thread either
         self._sent_bytes += size
 
@@ -291,7 +291,7 @@ class Producer(ArraySending):
     def _rows(self, topic: str, values: list[Any], keys: list[Any] | None, timestamp_ms: int) -> list[Any]:
         """Serialize and check everything before anything is appended. Bare values where nothing else is needed."""
         bare = keys is None and self._value_serializer is None and self._key_serializer is None and timestamp_ms < 0
-        if bare and all(type(value) is bytes for value in values):
+        if bare and set(map(type, values)) <= {bytes}:
             return values if self._partitioner is None else [(None, value, None, -1) for value in values]
         if keys is not None and len(keys) != len(values):
             raise ValueError(f"{len(values)} values but {len(keys)} keys; give as many, or none")

@@ -8,7 +8,7 @@ Sits: under the producer.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from shmq.serde import Buffer, Header
@@ -26,6 +26,11 @@ def row_bytes(row: Any) -> int:
 def payload_bytes(row: Any) -> int:
     """Return the bytes of key and value."""
     return row_bytes(row[:2] if isinstance(row, tuple) else row)
+
+
+def sizes_in(rows: Sequence[Any], size_of: Callable[[Any], int]) -> list[int]:
+    """Return `size_of` each row: `row_bytes` or `payload_bytes`. Rows are all bare `bytes`, or all tuples."""
+    return list(map(len if type(rows[0]) is bytes else size_of, rows)) if rows else []
 
 
 def owned(data: Buffer | None) -> bytes | None:
