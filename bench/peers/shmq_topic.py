@@ -9,8 +9,8 @@ from bench.peers.base import Channel, Mode, Peer, Send
 from bench.scratch import SHM, remove
 
 MIB = 1 << 20
-RINGS = ((1024, 2 * MIB, 8 * MIB), (64 * 1024, 16 * MIB, 64 * MIB))  # up to size, segment_bytes, retention_bytes
-LARGE_RING = (64 * MIB, 256 * MIB)
+RINGS = ((64 * 1024, 2 * MIB, 8 * MIB),)  # up to size, segment_bytes, retention_bytes: they stay in the cache
+LARGE_RING = (4 * MIB, 16 * MIB)
 POLL_TIMEOUT_MS = 1000
 MAX_POLL_RECORDS = 500
 SPIN_US = 20
