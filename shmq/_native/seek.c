@@ -225,9 +225,10 @@ uint64_t shmq_reader_settled(struct shmq_reader *reader, uint64_t offset) {
     return place.offset < reader->next_offset ? place.offset : reader->next_offset;
 }
 
-/* Jump over segments that end before that time; NOTHING behind the last one. */
+/* Jump over segments that end before that time; NOTHING behind the last one. Once for each: within the first batch
+ * `index` is 0 as well, and to look for the newest time may be to look through all of it. */
 static int skip_old_segments(struct shmq_reader *reader, int64_t timestamp_ms) {
-    while (reader->segment.header && reader->index == 0) {
+    while (reader->segment.header && reader->index == 0 && !reader->in_batch) {
         int result;
         uint64_t max = shmq_segment_max_timestamp(reader->partition, &reader->segment, &result, &reader->fail);
         if (result != SHMQ_OK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 
@@ -163,3 +164,18 @@ def test_what_cannot_be_asked_for_is_refused(broker, consumer):
     ]:
         with pytest.raises(error):
             consumer.offsets_for_times(timestamps, timeout_ms)
+
+
+def test_a_search_behind_a_large_batch_looks_through_it_once(broker):
+    """It was looked through again for each of its records: minutes for what takes milliseconds."""
+    place = broker.create("t", segment_bytes="8MiB")
+    producer, consumer = broker.producer(), broker.consumer()
+    sent = producer.send_many("t", [b"x"] * 100_000, timestamp_ms=1000)
+    producer.send("t", b"last", timestamp_ms=2000)
+    before = time.process_time()
+
+    hit = consumer.offsets_for_times({place: 1001})[place]
+
+    assert len(sent) == 1
+    assert (hit.offset, hit.timestamp) == (100_000, 2000)
+    assert time.process_time() - before < 5
