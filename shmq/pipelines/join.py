@@ -9,7 +9,7 @@ Sits: over consumer and matching.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -39,6 +39,9 @@ class Join:
     `max_waiting` items of a topic wait, and the others have nothing to read or are as full, its oldest ones are given
     out with what they have found. A join has no group, and begins where `auto_offset_reset` says. What retention took
     before it was read is logged, as by `Consumer`: it was in no row.
+
+    Iterating over it gives row after row, and ends when none came for `consumer_timeout_ms`; what waits then is there
+    for `flush`. Who leaves the loop early loses nothing: the next call gives the rows that were found.
 
     Args:
         *topics: Two or more typed topics, in the order of the items in a row.
@@ -79,6 +82,8 @@ class Join:
         self.joined, self.missing = 0, dict.fromkeys(topics, 0)
         self._numbers = {topic: number for number, topic in enumerate(topics)}
         self._most = max_waiting
+        self._found: list[Row] = []
+        """Rows that iterating has not given out, last one first."""
         self._consumer = Consumer(**configs, enable_auto_commit=False, group_id=None)
         try:
             self._assign(None if partitions is None else sorted(set(partitions)))
@@ -101,6 +106,8 @@ class Join:
             Else as `Consumer.poll_arrays`. What waits goes on waiting.
         """
         deadline = time.monotonic() + checked_timeout_ms(timeout_ms) / 1000
+        if self._found:
+            return self._left_over()
         while True:
             left_ms = max(0.0, (deadline - time.monotonic()) * 1000)
             news, rows = self._read(left_ms)
@@ -109,11 +116,17 @@ class Join:
 
     def flush(self) -> list[Row]:
         """Return rows of all that waits, as for the end of the topics. What comes afterwards does not find it."""
-        return self._counted(self._matcher.flush())
+        return self._left_over() + self._counted(self._matcher.flush())
 
     def close(self) -> None:
         """Let go of the broker; a second time does nothing. What waits is there for `flush` all the same."""
         self._consumer.close()
+
+    def __iter__(self) -> Iterator[Row]:
+        while rows := self.poll(self._consumer.config.consumer_timeout_ms):
+            self._found = rows[::-1]
+            while self._found:
+                yield self._found.pop()
 
     def __enter__(self) -> Join:
         return self
@@ -163,6 +176,10 @@ class Join:
             return self._consumer.poll_arrays(0, most)
         finally:
             self._consumer.resume(*full)
+
+    def _left_over(self) -> list[Row]:
+        rows, self._found = self._found[::-1], []
+        return rows
 
     def _counted(self, rows: list[Row]) -> list[Row]:
         for row in rows:

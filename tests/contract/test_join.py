@@ -92,6 +92,31 @@ def test_what_found_nothing_is_given_out_and_counted(broker, topics, join):
     assert joined.flush() == []
 
 
+def test_iterating_gives_row_after_row_and_ends_when_none_comes(broker, topics, join):
+    joined = join(consumer_timeout_ms=50)
+    send(broker, "frames", 1, 2, 3)
+    send(broker, "labels", 1, 2)
+
+    assert numbers(joined) == [(1, 1), (2, 2)]
+    send(broker, "labels", 3)
+    assert numbers(joined) == [(3, 3)]
+    assert joined.joined == 3
+
+
+@pytest.mark.parametrize("go_on", ["poll", "flush", "__iter__"])
+def test_who_stops_iterating_finds_the_other_rows_afterwards(broker, topics, join, go_on):
+    joined = join(consumer_timeout_ms=50)
+    send(broker, "frames", 1, 2, 3, 4)
+    send(broker, "labels", 1, 2, 3, 4)
+
+    first = next(iter(joined))
+    others = list(getattr(joined, go_on)())
+
+    assert numbers([first, *others]) == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    assert joined.joined == 4
+    assert joined.flush() == []
+
+
 def test_a_row_waits_for_its_last_item_and_poll_wakes_up_for_it(broker, topics, join):
     joined = join()
     send(broker, "frames", 1)
