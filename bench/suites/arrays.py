@@ -15,9 +15,9 @@ from bench.peers.in_place import IN_PLACE, InPlace
 from bench.peers.shmq_topic import create_topic
 from bench.plan import NotHereError, Outcome, Plan, Step
 from bench.roles.arrays import COPIED_DTYPE, SHAPE, TOPIC, copy_and_send, read_arrays, write_arrays
-from bench.roles.transfer import CLOSE, GO, Pace
+from bench.roles.transfer import CLOSE, Pace
 from bench.scratch import Scratch, open_broker
-from bench.suites.throughput import DRAIN_TIMEOUT_S, START_TIMEOUT_S, check_drained
+from bench.suites.throughput import check_drained, transfer
 
 SIZES_BYTES = {"64 KiB": 64 << 10, "1 MiB": 1 << 20}
 LONGEST_S = 3.0
@@ -45,16 +45,7 @@ def measure(peer_type: type[InPlace], size_bytes: int, pace: Pace, scratch: Scra
     with scratch.directory(scratch.memory) as memory, scratch.directory(scratch.disk) as disk:
         peer = peer_type(Channel(memory.name, size_bytes, Mode.POLLING, memory, disk))
         try:
-            with Children() as children:
-                reader = children.start("reader", read_arrays, peer, pace)
-                children.expect(reader, START_TIMEOUT_S)
-                writer = children.start("writer", write_arrays, peer, pace)
-                children.expect(writer, START_TIMEOUT_S)
-                writer.tell(GO)
-                sent = children.expect(writer, pace.warmup_s + pace.seconds + DRAIN_TIMEOUT_S)
-                drained = children.expect(reader, DRAIN_TIMEOUT_S)
-                reader.tell(CLOSE)
-                writer.tell(CLOSE)
+            sent, drained = transfer(peer, pace, write_arrays, read_arrays)
         finally:
             peer.remove()
     return Outcome([check_drained(sent, drained, pace)], {"received": float(drained.received)})

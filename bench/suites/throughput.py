@@ -1,7 +1,8 @@
 """Records a second from one producer process to one consumer process, for one peer and one record size."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from bench.children import ChildError, Children
 from bench.peers import Channel, Mode, Peer
@@ -45,12 +46,14 @@ def check_drained(sent: int, drained: Drained, pace: Pace) -> float:
     return drained.steady_count / drained.steady_s
 
 
-def transfer(peer: Peer, pace: Pace) -> tuple[int, Drained]:
+def transfer(
+    peer: Any, pace: Pace, give: Callable[..., None] = produce, take: Callable[..., None] = consume
+) -> tuple[int, Drained]:
     """Run both processes; return how many records were sent and what the receiver saw."""
     with Children() as children:
-        consumer = children.start("consumer", consume, peer, pace)
+        consumer = children.start("consumer", take, peer, pace)
         children.expect(consumer, START_TIMEOUT_S)
-        producer = children.start("producer", produce, peer, pace)
+        producer = children.start("producer", give, peer, pace)
         children.expect(producer, START_TIMEOUT_S)
 
         producer.tell(GO)
