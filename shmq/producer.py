@@ -99,22 +99,25 @@ class Producer(ArraySending):
         if handle.item_type is not None:
             return self._send_items(handle, values, keys, partition, stamp)
         rows = self._rows(topic, values, keys, stamp)
-        by_partition: dict[int, list[Any]] = {}
+        sizes = sizes_in(rows, row_bytes)
+        by_partition: dict[int, tuple[list[Any], list[int]]] = {}  # rows, and the size of each
         if keys is None and (partition is not None or self._partitioner is None):
             if rows:
-                by_partition[self._choose(handle, None, partition, sum(sizes_in(rows, payload_bytes)))] = rows
+                by_partition[self._choose(handle, None, partition, sum(sizes))] = rows, sizes
         else:
             chosen_by = itertools.repeat(None) if keys is None else keys
-            for row, key, value in zip(rows, chosen_by, values, strict=keys is not None):
-                chosen = self._pick(handle, key, row[0], value, row[1], partition, payload_bytes(row))
-                by_partition.setdefault(chosen, []).append(row)
-        for number, batch in by_partition.items():
-            self._check_sizes(handle, number, sizes_in(batch, row_bytes))
+            for row, size, key, value in zip(rows, sizes, chosen_by, values, strict=keys is not None):
+                chosen = self._pick(handle, key, row[0], value, row[1], partition, size)
+                batch, batch_sizes = by_partition.setdefault(chosen, ([], []))
+                batch.append(row)
+                batch_sizes.append(size)
+        for number, (_, batch_sizes) in by_partition.items():
+            self._check_sizes(handle, number, batch_sizes)
         if self._accumulator is not None:
             self._accumulator.flush()  # what was sent before comes before
         done: list[BatchMetadata] = []
         try:
-            for number, batch in by_partition.items():
+            for number, (batch, _) in by_partition.items():
                 self._append_split(handle, number, batch, done)
         except BaseException as error:
             error.add_note(f"{sum(each.count for each in done)} of {len(rows)} records were appended: {done}")

@@ -86,7 +86,7 @@ class Latest:
         Raises:
             ClosedError, UnknownTopicOrPartitionError, CorruptSegmentError, StorageError: as `Consumer.poll`.
         """
-        found = self._fresh_enough(self._last_before(None), max_age_ms)
+        found = _fresh_enough(self._last_before(None), max_age_ms)
         if found is not None:
             self._given = max(self._given, found.offset)
         return found
@@ -123,7 +123,7 @@ class Latest:
             found = self._last_before(found.offset)
         if found is None:
             return None
-        return self._fresh_enough(found._replace(age_ms=max(0, timestamp_ms - found.timestamp_ms)), max_age_ms)
+        return _fresh_enough(found._replace(age_ms=max(0, timestamp_ms - found.timestamp_ms)), max_age_ms)
 
     def close(self) -> None:
         """Let go of the broker; a second time does nothing. What was given stays valid."""
@@ -190,7 +190,6 @@ class Latest:
             found = [(each.value, each.key, each.offset, each.timestamp) for each in polled]
         return [Newest(*each, max(0, now_ms - each[3])) for each in found]
 
-    def _fresh_enough(self, found: Newest | None, max_age_ms: float | None) -> Newest | None:
-        if found is None or (max_age_ms is not None and found.age_ms > max_age_ms):
-            return None
-        return found
+
+def _fresh_enough(found: Newest | None, max_age_ms: float | None) -> Newest | None:
+    return None if found is None or (max_age_ms is not None and found.age_ms > max_age_ms) else found
