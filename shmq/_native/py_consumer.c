@@ -120,7 +120,7 @@ static PyObject *consumer_is_inherited(ConsumerObject *self, PyObject *Py_UNUSED
 
 /* ---- poll() ---- */
 
-static uint64_t deadline_of(uint64_t began_ns, double timeout_ms) {
+uint64_t shmq_consumer_deadline(uint64_t began_ns, double timeout_ms) {
     return timeout_ms > 1e12 ? UINT64_MAX : began_ns + (uint64_t)(timeout_ms * 1e6);
 }
 
@@ -165,7 +165,7 @@ static PyObject *poll_records(ConsumerObject *self, PyObject *timeout, PyObject 
     if (!result || PyDict_GET_SIZE(result) == 0) {
         uint64_t began_ns = timeout_ms > 0 ? shmq_now_ns() : 0;
         Py_XDECREF(result);
-        result = shmq_poll_log(self, began_ns, deadline_of(began_ns, timeout_ms), most);
+        result = shmq_poll_log(self, began_ns, shmq_consumer_deadline(began_ns, timeout_ms), most);
     }
     if (result && keep_place && PyDict_GET_SIZE(result) && shmq_taken_add(self, result, true) < 0)
         Py_CLEAR(result);
@@ -212,7 +212,7 @@ static PyObject *next_record(ConsumerObject *self) {
     if (record || PyErr_Occurred())
         return record;
     uint64_t began_ns = shmq_now_ns();
-    PyObject *batch = shmq_poll_log(self, began_ns, deadline_of(began_ns, self->iteration_timeout_ms), self->max_poll_records);
+    PyObject *batch = shmq_poll_log(self, began_ns, shmq_consumer_deadline(began_ns, self->iteration_timeout_ms), self->max_poll_records);
     if (batch && PyDict_GET_SIZE(batch) && shmq_taken_add(self, batch, false) == 0)
         record = shmq_taken_next(self);
     Py_XDECREF(batch); /* empty: consumer_timeout_ms is over: StopIteration */

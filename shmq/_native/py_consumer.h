@@ -34,6 +34,13 @@ typedef struct {
  * exception set: what was read until then is in `taken`, so that it comes with the next call. */
 PyObject *shmq_poll_log(ConsumerObject *self, uint64_t began_ns, uint64_t deadline_ns, long long most);
 
+/* What one partition gives in a round: 0 to go on, 1 to end the round, -1 with an exception set. */
+typedef int shmq_poll_step(ConsumerObject *self, void *poll, ReaderObject *reader);
+
+/* One round over the partitions, beginning with another one each time. What one has given is delivered before the error of
+ * another, which comes again with the next poll: 1 then. 0; -1 with an exception set. */
+int shmq_poll_round(ConsumerObject *self, PyObject *result, void *poll, shmq_poll_step *step);
+
 /* Nothing was read from a partition: find out why. 0: go on with the next one; -1: an exception is set. `*blocked`: by a
  * claim; `*moved`: look again. */
 int shmq_poll_explain(ConsumerObject *self, ReaderObject *reader, int result, bool *blocked, bool *moved);
@@ -55,6 +62,9 @@ int shmq_wakeup_asked(ConsumerObject *self);
 
 /* Call _on_attention() if somebody asked for it, or its time has come. 0; -1 with an exception set: it is wanted still. */
 int shmq_attend(ConsumerObject *self);
+
+/* When a call that began then has waited for so long. */
+uint64_t shmq_consumer_deadline(uint64_t began_ns, double timeout_ms);
 
 /* Does somebody want this thread back from its wait? */
 bool shmq_consumer_is_called(ConsumerObject *self);

@@ -173,31 +173,45 @@ static int take_from(ConsumerObject *self, struct poll *poll, ReaderObject *read
     return result;
 }
 
-/* One round over the partitions, beginning with another one each time. */
-static int take(ConsumerObject *self, struct poll *poll) {
+int shmq_poll_round(ConsumerObject *self, PyObject *result, void *poll, shmq_poll_step *step) {
     Py_ssize_t count = PyList_GET_SIZE(self->readers);
-    poll->blocked = poll->moved = false;
     if (count == 0)
         return 0;
     self->next = (self->next + 1) % count;
-    for (Py_ssize_t turn = 0; turn < count && !poll->alone; turn++) {
-        if (poll->left <= 0 || poll->bytes >= self->fetch_max_bytes)
-            break;
+    for (Py_ssize_t turn = 0; turn < count; turn++) {
+        if (PyList_GET_SIZE(self->readers) != count)
+            return 0; /* a callback changed the list: the next round sees it */
         ReaderObject *reader = (ReaderObject *)PyList_GET_ITEM(self->readers, (self->next + turn) % count);
         if (reader->paused)
             continue;
         Py_INCREF((PyObject *)reader);
-        int result = take_from(self, poll, reader);
+        int taken = step(self, poll, reader);
         Py_DECREF((PyObject *)reader);
-        if (result < 0) {
-            if (PyDict_GET_SIZE(poll->result) == 0 || !PyErr_ExceptionMatches(PyExc_Exception))
-                return -1;
-            PyErr_Clear(); /* deliver what is good; the error comes again with the next poll */
-            poll->failed = true;
+        if (taken > 0)
             return 0;
-        }
+        if (taken == 0)
+            continue;
+        if (PyDict_GET_SIZE(result) == 0 || !PyErr_ExceptionMatches(PyExc_Exception))
+            return -1;
+        PyErr_Clear();
+        return 1;
     }
     return 0;
+}
+
+/* For shmq_poll_round(). */
+static int take_turn(ConsumerObject *self, void *argument, ReaderObject *reader) {
+    struct poll *poll = argument;
+    if (poll->left <= 0 || poll->bytes >= self->fetch_max_bytes || poll->alone)
+        return 1;
+    return take_from(self, poll, reader);
+}
+
+static int take(ConsumerObject *self, struct poll *poll) {
+    poll->blocked = poll->moved = false;
+    int result = shmq_poll_round(self, poll->result, poll, take_turn);
+    poll->failed = poll->failed || result > 0;
+    return result < 0 ? -1 : 0;
 }
 
 int shmq_wakeup_asked(ConsumerObject *self) {

@@ -37,8 +37,11 @@ static PyObject *fetch(ConsumerObject *self, struct poll *poll, ReaderObject *re
     return NULL;
 }
 
-/* 0; -1 with an exception set: then the reader stands where it stood. */
-static int take_from(ConsumerObject *self, struct poll *poll, ReaderObject *reader) {
+/* For shmq_poll_round(). After an error the reader stands where it stood. */
+static int take_from(ConsumerObject *self, void *argument, ReaderObject *reader) {
+    struct poll *poll = argument;
+    if (!poll->left)
+        return 1;
     if (!reader->partition)
         return shmq_raise_closed("reader"), -1;
     if (reader->share)
@@ -62,31 +65,9 @@ static int take_from(ConsumerObject *self, struct poll *poll, ReaderObject *read
     return stored;
 }
 
-/* One round over the partitions, beginning with another one each time. What one has given is delivered before the error of
- * another, which comes again with the next poll. */
 static int take(ConsumerObject *self, struct poll *poll) {
-    Py_ssize_t count = PyList_GET_SIZE(self->readers);
     poll->blocked = poll->moved = false;
-    if (count == 0)
-        return 0;
-    self->next = (self->next + 1) % count;
-    for (Py_ssize_t turn = 0; turn < count && poll->left; turn++) {
-        if (PyList_GET_SIZE(self->readers) != count)
-            return 0; /* a callback changed the list: the next round sees it */
-        ReaderObject *reader = (ReaderObject *)PyList_GET_ITEM(self->readers, (self->next + turn) % count);
-        if (reader->paused)
-            continue;
-        Py_INCREF((PyObject *)reader);
-        int result = take_from(self, poll, reader);
-        Py_DECREF((PyObject *)reader);
-        if (result == 0)
-            continue;
-        if (PyDict_GET_SIZE(poll->result) == 0 || !PyErr_ExceptionMatches(PyExc_Exception))
-            return -1;
-        PyErr_Clear();
-        return 0;
-    }
-    return 0;
+    return shmq_poll_round(self, poll->result, poll, take_from) < 0 ? -1 : 0;
 }
 
 /* Nothing is delivered: who gave items stands before them again. Keeps the exception that is set. */
@@ -127,7 +108,7 @@ PyObject *shmq_py_poll_items(ConsumerObject *self, double timeout_ms, uint32_t m
     if (!poll.result)
         return NULL;
     uint64_t began_ns = timeout_ms > 0 ? shmq_now_ns() : 0;
-    uint64_t deadline_ns = timeout_ms > 1e12 ? UINT64_MAX : began_ns + (uint64_t)(timeout_ms * 1e6);
+    uint64_t deadline_ns = shmq_consumer_deadline(began_ns, timeout_ms);
     if (poll_until(self, &poll, began_ns, deadline_ns) == 0)
         return poll.result;
     put_back(self, &poll);

@@ -57,7 +57,7 @@ static int explain(ReaderObject *reader, int result, bool *blocked, bool *again)
 static PyObject *take_from(ConsumerObject *self, ReaderObject *reader, double timeout_ms, uint32_t most) {
     struct taken taken;
     uint64_t began_ns = timeout_ms > 0 ? shmq_now_ns() : 0, bound_ns = FIRST_SLEEP_NS;
-    uint64_t deadline_ns = timeout_ms > 1e12 ? UINT64_MAX : began_ns + (uint64_t)(timeout_ms * 1e6);
+    uint64_t deadline_ns = shmq_consumer_deadline(began_ns, timeout_ms);
     for (;;) {
         bool blocked = false, again = false;
         if (!self->readers || !reader->share)

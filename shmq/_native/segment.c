@@ -160,27 +160,20 @@ static int rewrite(void *argument) {
     return SHMQ_OK;
 }
 
-static int take_name(const char *from, const char *to, struct shmq_fail *fail) {
-    SHMQ_FAULT("segment.rename.before");
-    if (rename(from, to) != 0)
-        return errno == ENOENT ? SHMQ_LOST : shmq_fail_errno(fail, SHMQ_E_STORAGE, from, "rename", errno);
-    SHMQ_FAULT("segment.rename.after");
-    return SHMQ_OK;
-}
-
 /* Give the mapped file, which is the caller's alone and is called `from`, a new name and header. */
 static int rename_and_rewrite(const struct shmq_partition *partition, struct shmq_segment *segment, const char *from,
                               const struct shmq_segment_header *header, bool reset, struct shmq_fail *fail) {
     char to[SHMQ_PATH_BYTES];
     shmq_segment_path(partition, header->seq, header->incarnation, to);
-    int result = take_name(from, to, fail);
-    if (result != SHMQ_OK)
-        return result;
+    SHMQ_FAULT("segment.rename.before");
+    if (rename(from, to) != 0)
+        return errno == ENOENT ? SHMQ_LOST : shmq_fail_errno(fail, SHMQ_E_STORAGE, from, "rename", errno);
+    SHMQ_FAULT("segment.rename.after");
     struct shmq_journal journal = segment->journal;
     journal.incarnation = header->incarnation;
     /* Written whole: what stands there may have changed since it was checked. */
     struct rewriting call = {segment->header, *header, reset ? &journal : NULL};
-    result = shmq_guarded(rewrite, &call, fail, to);
+    int result = shmq_guarded(rewrite, &call, fail, to);
     if (result != SHMQ_OK) {
         unlink(to);
         return result;
@@ -258,16 +251,12 @@ static int is_named(void *argument) {
     return named ? SHMQ_OK : SHMQ_LOST;
 }
 
-/* Does the ring name this very file? A pin that was taken before holds then. OK, or LOST. */
-static int ask_ring(const struct shmq_partition *partition, uint64_t seq, uint64_t incarnation, struct shmq_fail *fail) {
-    struct naming look = {&partition->ring, seq, incarnation};
-    return shmq_guarded(is_named, &look, fail, partition->directory);
-}
-
+/* LOST: the ring does not name this very file, so that the pin does not hold. */
 static int pin(const struct shmq_partition *partition, struct shmq_mapping *mapping, uint64_t seq, uint64_t incarnation,
                struct shmq_fail *fail) {
+    struct naming look = {&partition->ring, seq, incarnation};
     int result = shmq_mapping_pin(mapping, partition->process, fail);
-    if (result == SHMQ_OK && (result = ask_ring(partition, seq, incarnation, fail)) != SHMQ_OK)
+    if (result == SHMQ_OK && (result = shmq_guarded(is_named, &look, fail, partition->directory)) != SHMQ_OK)
         shmq_mapping_unpin(mapping);
     return result;
 }
@@ -344,6 +333,12 @@ void shmq_segment_unmap(struct shmq_segment *segment) {
     segment->header = NULL;
 }
 
+int shmq_segment_pin_again(const struct shmq_partition *partition, struct shmq_segment *segment, struct shmq_fail *fail) {
+    int result = pin(partition, segment->mapping, segment->seq, segment->journal.incarnation, fail);
+    segment->pinned = result == SHMQ_OK;
+    return result;
+}
+
 struct shmq_mapping *shmq_segment_keep(const struct shmq_partition *partition, const struct shmq_segment *segment,
                                        struct shmq_fail *fail) {
     struct shmq_mapping *mapping = segment->mapping;
@@ -356,87 +351,4 @@ struct shmq_mapping *shmq_segment_keep(const struct shmq_partition *partition, c
         return NULL;
     shmq_mapping_hold(mapping);
     return mapping;
-}
-
-/* Each lost try means that others have rolled, so this many in a row mean that the ring makes no sense. */
-#define MAP_TRIES 1000
-
-enum find { FIND_HEAD, FIND_TAIL, FIND_SEQ };
-
-struct search {
-    const struct shmq_partition *partition;
-    enum find find;
-    uint64_t seq, incarnation;
-};
-
-static int search(void *argument) {
-    struct search *want = argument;
-    const struct shmq_ring *ring = &want->partition->ring;
-    if (shmq_partition_is_deleted(want->partition))
-        return SHMQ_E_DELETED;
-    if (want->find == FIND_HEAD)
-        return shmq_ring_head(ring, &want->seq, &want->incarnation);
-    if (want->find == FIND_TAIL)
-        return shmq_ring_tail(ring, &want->seq, &want->incarnation);
-    switch (shmq_ring_look(ring, want->seq, &want->incarnation)) {
-    case SHMQ_SEQ_LIVE:
-        return SHMQ_OK;
-    case SHMQ_SEQ_FUTURE:
-        return SHMQ_NOTHING;
-    case SHMQ_SEQ_RETIRED:
-        return SHMQ_E_OUT_OF_RANGE;
-    default:
-        return SHMQ_E_CORRUPT;
-    }
-}
-
-/* One that stayed mapped without a pin may be another segment by the time that it is read. LOST: it is. */
-static int pin_again(const struct shmq_partition *partition, struct shmq_segment *segment, struct shmq_fail *fail) {
-    int result = pin(partition, segment->mapping, segment->seq, segment->journal.incarnation, fail);
-    segment->pinned = result == SHMQ_OK;
-    return result;
-}
-
-static int find_and_map(const struct shmq_partition *partition, struct search *want, struct shmq_segment *segment,
-                        struct shmq_fail *fail) {
-    /* A segment may be retired between the look and the open; each turn then finds a newer one. */
-    for (uint32_t tries = 0; tries < MAP_TRIES; tries++) {
-        int result = shmq_guarded(search, want, fail, partition->directory);
-        if (result == SHMQ_E_CORRUPT)
-            return shmq_fail(fail, result, partition->directory, "the ring's words contradict each other");
-        if (result != SHMQ_OK)
-            return result;
-        uint64_t incarnation = want->incarnation;
-        bool here = segment->header && segment->seq == want->seq && segment->journal.incarnation == incarnation;
-        if (here && (segment->pinned || !segment->reuse))
-            return SHMQ_OK;
-        result = here ? pin_again(partition, segment, fail)
-                      : shmq_segment_map(partition, want->seq, incarnation, segment, fail);
-        if (result != SHMQ_LOST)
-            return result;
-        if (shmq_guarded(search, want, fail, partition->directory) == SHMQ_OK && want->incarnation == incarnation) {
-            char path[SHMQ_PATH_BYTES];
-            shmq_segment_path(partition, want->seq, incarnation, path);
-            return shmq_fail_errno(fail, SHMQ_E_STORAGE, path, "open", ENOENT);
-        }
-    }
-    return shmq_fail(fail, SHMQ_E_CORRUPT, partition->directory, "the ring names segments faster than they can be opened");
-}
-
-int shmq_segment_map_head(const struct shmq_partition *partition, struct shmq_segment *segment,
-                          struct shmq_fail *fail) {
-    struct search want = {.partition = partition, .find = FIND_HEAD};
-    return find_and_map(partition, &want, segment, fail);
-}
-
-int shmq_segment_map_tail(const struct shmq_partition *partition, struct shmq_segment *segment,
-                          struct shmq_fail *fail) {
-    struct search want = {.partition = partition, .find = FIND_TAIL};
-    return find_and_map(partition, &want, segment, fail);
-}
-
-int shmq_segment_map_seq(const struct shmq_partition *partition, uint64_t seq, struct shmq_segment *segment,
-                         struct shmq_fail *fail) {
-    struct search want = {.partition = partition, .find = FIND_SEQ, .seq = seq};
-    return find_and_map(partition, &want, segment, fail);
 }

@@ -67,10 +67,15 @@ void shmq_segment_unmap(struct shmq_segment *segment);
  * being used again for as long as this process does not append. */
 void shmq_segment_unpin(struct shmq_segment *segment);
 
+/* One that stayed mapped without a pin may be another segment by the time that it is read. LOST: it is. */
+int shmq_segment_pin_again(const struct shmq_partition *partition, struct shmq_segment *segment, struct shmq_fail *fail);
+
 /* The segment's bytes stay as they are until shmq_mapping_let_go(), whatever becomes of the log, the partition and this
  * process's handles. NULL: it is not pinned, and is no longer in the log. */
 struct shmq_mapping *shmq_segment_keep(const struct shmq_partition *partition, const struct shmq_segment *segment,
                                        struct shmq_fail *fail);
+
+/* ---- find.c ---- */
 
 /* Map the newest or the oldest segment of the log. NOTHING: there is none yet. Keeps what is mapped if it is the one;
  * it is pinned then, if it was not. */
